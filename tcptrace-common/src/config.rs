@@ -1,0 +1,120 @@
+//! What user space hands to the kernel programs when it loads them. It lies in frozen read-only data, so the
+//! verifier sees constants: what is switched off costs nothing and is not even looked at.
+
+use crate::layout::{Offsets, Record};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Read once, at load. Switches are 0 or 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Config {
+    /// Where members are.
+    pub offsets: Offsets,
+    /// Record layouts of the classic tracepoints.
+    pub records: Records,
+    /// Which conditions the filter has to look at.
+    pub filter: Filter,
+    /// A record wakes user space when at least this many bytes wait in the ring.
+    pub wake_bytes: u32,
+    /// The fill level is looked at once every so many records a CPU.
+    pub wake_every: u32,
+    /// `bpf_get_socket_cookie` may be called in `tp_btf` programs (5.12 and later).
+    pub cookie_helper: u8,
+    /// `bpf_skc_to_tcp_sock` may be called (5.9 and later).
+    pub tcp_sock_helper: u8,
+    /// `bpf_probe_read_kernel` may be called (not under lockdown=confidentiality).
+    pub probe_read: u8,
+    /// The retransmit tracepoint has its third argument, `err` (6.17 and later).
+    pub retransmit_err: u8,
+    /// The send-reset tracepoint has its third argument, `reason` (6.10 and later).
+    pub reset_reason: u8,
+    /// [`CALLS_OFF`], [`CALLS_FAILED`] or [`CALLS_ALL`].
+    pub calls: u8,
+    /// Zero.
+    pub spare: [u8; 2],
+}
+
+/// [`Config::calls`]: the function probe only counts.
+pub const CALLS_OFF: u8 = 0;
+/// [`Config::calls`]: it also reports failed sends, which the tracepoint does not before 6.17.
+pub const CALLS_FAILED: u8 = 1;
+/// [`Config::calls`]: it reports every attempt; there is no tracepoint beside it.
+pub const CALLS_ALL: u8 = 2;
+
+/// The classic records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+#[allow(missing_docs)] // named after the tracepoints
+pub struct Records {
+    pub set_state: Record,
+    pub destroy_sock: Record,
+    pub retransmit_skb: Record,
+    pub retransmit_synack: Record,
+    pub send_reset: Record,
+    pub receive_reset: Record,
+}
+
+/// Which of the filter's maps have something in them. Everything else passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Filter {
+    /// One bit a state number: a transition passes when it leaves or enters one of them. 0: all pass.
+    pub states: u32,
+    /// Ports are asked of `PORTS`.
+    pub ports: u8,
+    /// Addresses are asked of `ADDRESSES`.
+    pub addresses: u8,
+    /// Namespaces are asked of `NETNS`.
+    pub netns: u8,
+    /// The socket's cgroup is asked of `CGROUPS`.
+    pub cgroup: u8,
+    /// The socket's uid is asked of `UIDS`.
+    pub uid: u8,
+    /// 4 or 6: the addresses' family (IPv4-mapped is 4); 0: both.
+    pub family: u8,
+    /// Zero.
+    pub spare: [u8; 2],
+}
+
+/// A byte of the `PORTS` table: some condition on the local port accepts it.
+pub const PORT_LOCAL: u8 = 1;
+/// A byte of the `PORTS` table: some condition on the remote port accepts it.
+pub const PORT_REMOTE: u8 = 2;
+/// A byte of the `PORTS` table: a condition on either port accepts it.
+pub const PORT_EITHER: u8 = 4;
+/// [`Filter::ports`]: the conditions that exist, as the bits above; all of them must hold.
+pub const PORT_BITS: u8 = PORT_LOCAL | PORT_REMOTE | PORT_EITHER;
+
+impl Config {
+    /// Nothing known, nothing filtered: what the object carries before it is loaded.
+    pub const EMPTY: Self = Self {
+        offsets: Offsets::NONE,
+        records: Records {
+            set_state: Record::NONE,
+            destroy_sock: Record::NONE,
+            retransmit_skb: Record::NONE,
+            retransmit_synack: Record::NONE,
+            send_reset: Record::NONE,
+            receive_reset: Record::NONE,
+        },
+        filter: Filter {
+            states: 0,
+            ports: 0,
+            addresses: 0,
+            netns: 0,
+            cgroup: 0,
+            uid: 0,
+            family: 0,
+            spare: [0; 2],
+        },
+        wake_bytes: u32::MAX,
+        wake_every: 1,
+        cookie_helper: 0,
+        tcp_sock_helper: 0,
+        probe_read: 0,
+        retransmit_err: 0,
+        reset_reason: 0,
+        calls: CALLS_OFF,
+        spare: [0; 2],
+    };
+}

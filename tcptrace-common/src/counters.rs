@@ -1,0 +1,59 @@
+//! What the kernel programs count before they reserve ring space, one copy a CPU: exact even when records
+//! are lost.
+
+use crate::{event::KINDS, state::STATES};
+
+/// One CPU's counters. All of them only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Transitions that passed the filter, `[old][new]`.
+    pub matrix: [[u64; STATES]; STATES],
+    /// Records that should have been sent, by kind; undecided ones included.
+    pub counted: [u64; KINDS],
+    /// Of those, the ones that found the ring full.
+    pub lost: [u64; KINDS],
+    /// Calls of `tcp_retransmit_skb` (function probe only).
+    pub attempts: u64,
+    /// Segments those calls asked for.
+    pub attempted_segments: u64,
+    /// Calls that returned an error.
+    pub failed: u64,
+    /// Records since the last look at the ring's fill level.
+    pub unlooked: u64,
+}
+
+impl Counters {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        matrix: [[0; STATES]; STATES],
+        counted: [0; KINDS],
+        lost: [0; KINDS],
+        attempts: 0,
+        attempted_segments: 0,
+        failed: 0,
+        unlooked: 0,
+    };
+
+    /// Adds another CPU's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        for (row, more) in self.matrix.iter_mut().zip(&other.matrix) {
+            add_all(row, more);
+        }
+        add_all(&mut self.counted, &other.counted);
+        add_all(&mut self.lost, &other.lost);
+        self.attempts += other.attempts;
+        self.attempted_segments += other.attempted_segments;
+        self.failed += other.failed;
+    }
+}
+
+fn add_all<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+// SAFETY: only u64 arrays: no padding, and every bit pattern is a value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Counters {}

@@ -1,0 +1,12 @@
+//! The vocabulary both sides share: event records, TCP states, counters, and what user space hands
+//! to the kernel programs. `no_std`; there is no second definition of any of this anywhere.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+
+pub mod config;
+pub mod counters;
+pub mod event;
+pub mod layout;
+pub mod state;
+
+/// Bumped whenever a record, [`config::Config`] or [`counters::Counters`] changes shape.
+pub const ABI_VERSION: u32 = 1;

@@ -1,0 +1,71 @@
+//! The only early exit. It runs before anything is counted or sent.
+
+use crate::{config, maps, member, read::Access, sock};
+use aya_ebpf::maps::lpm_trie::Key;
+use tcptrace_common::{
+    config::{PORT_EITHER, PORT_LOCAL, PORT_REMOTE},
+    event::{Header, Tuple, UNDECIDED},
+};
+
+/// Does the filter want this record? Marks it [`UNDECIDED`] where `incomplete` addresses leave that open.
+#[inline(always)]
+pub fn wants<A: Access>(head: &mut Header, sk: *const u8, full: bool, incomplete: bool) -> bool {
+    if config!(filter.netns) != 0 && maps::NETNS.get_ptr(head.pre.netns).is_none() {
+        return false;
+    }
+    if full && config!(filter.uid) != 0 {
+        let uid = member!(A::at(sk), sk_uid, u32);
+        if maps::UIDS.get_ptr(uid).is_none() {
+            return false;
+        }
+    }
+    if full && config!(filter.cgroup) != 0 && maps::CGROUPS.get_ptr(sock::cgroup(sk)).is_none() {
+        return false;
+    }
+    let states = config!(filter.states);
+    if states != 0 && (states >> (head.pre.state & 31) | states >> (head.pre.to & 31)) & 1 == 0 {
+        return false;
+    }
+    if !tuple_passes(&head.tuple) {
+        if !incomplete {
+            return false;
+        }
+        head.pre.flags |= UNDECIDED;
+    }
+    true
+}
+
+#[inline(always)]
+fn tuple_passes(tuple: &Tuple) -> bool {
+    let family = config!(filter.family);
+    if family != 0 && (family == 4) != is_v4(&tuple.local) {
+        return false;
+    }
+    let conditions = config!(filter.ports);
+    if conditions != 0 {
+        let Some(ports) = maps::PORTS.get_ptr(0) else { return false };
+        // SAFETY: a port is always inside a table of 65,536 bytes.
+        let (local, remote) = unsafe {
+            (*ports.cast::<u8>().add(tuple.lport as usize), *ports.cast::<u8>().add(tuple.rport as usize))
+        };
+        let mut met = (local & PORT_LOCAL) | (remote & PORT_REMOTE) | ((local | remote) & PORT_EITHER);
+        met &= conditions;
+        if met != conditions {
+            return false;
+        }
+    }
+    if config!(filter.addresses) != 0 {
+        let known = |address: &[u8; 16]| maps::ADDRESSES.get(Key::new(128, *address)).is_some();
+        if !known(&tuple.local) && !known(&tuple.remote) {
+            return false;
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn is_v4(address: &[u8; 16]) -> bool {
+    // SAFETY: same size, any bytes.
+    let words: [u64; 2] = unsafe { core::mem::transmute(*address) };
+    words[0] == 0 && words[1] as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+}

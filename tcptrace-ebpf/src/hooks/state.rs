@@ -1,0 +1,181 @@
+//! State changes: `sock:inet_sock_set_state`, the one hook that tcptrace cannot do without.
+
+use crate::{
+    config,
+    emit::{Count, count},
+    filter, member,
+    read::{Access, Btf, Raw, Read},
+    sock::{self, RecordView},
+};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+};
+use core::mem::MaybeUninit;
+use tcptrace_common::{
+    event::{Close, ERROR_KNOWN, Header, Kind, LastNumbers, NUMBERS_KNOWN, OwnedTransition, Task},
+    state::TcpState,
+};
+
+const IPPROTO_TCP: u16 = 6;
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn state_btf(ctx: BtfTracePointContext) -> i32 {
+    on_state::<Btf>(ctx.arg::<*const u8>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2), None);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn state_raw(ctx: RawTracePointContext) -> i32 {
+    on_state::<Raw>(ctx.arg::<u64>(0) as *const u8, ctx.arg::<u64>(1) as i32, ctx.arg::<u64>(2) as i32, None);
+    0
+}
+
+#[tracepoint(category = "sock", name = "inet_sock_set_state")]
+fn state_classic(ctx: TracePointContext) -> u32 {
+    let record = sock::record(&ctx);
+    // SAFETY: offsets from the tracepoint's format (checked at load).
+    unsafe {
+        if record.get::<u16>(config!(records.set_state.protocol) as usize) == IPPROTO_TCP {
+            on_state::<Raw>(
+                record.get::<u64>(config!(records.set_state.sk) as usize) as *const u8,
+                record.get(config!(records.set_state.old) as usize),
+                record.get(config!(records.set_state.new) as usize),
+                Some(&record),
+            );
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&RecordView>) {
+    // MPTCP and SCTP sockets come by here too. The classic record said so already.
+    if record.is_none() && member!(A::at(sk), sk_protocol, u16) != IPPROTO_TCP {
+        return;
+    }
+    let (from, to) = (old as u8, new as u8);
+    let kind = kind(from, to);
+    let mut head = sock::header::<A>(kind, sk, true);
+    if let Some(record) = record {
+        sock::take_record(&mut head.tuple, record, &config!(records.set_state));
+    }
+    head.pre.state = from;
+    head.pre.to = to;
+
+    // Up to 6.12 a child still carries the listener's addresses and cookie here; remote port 0 tells.
+    let newborn = from == TcpState::Listen.number() && to == TcpState::SynRecv.number();
+    let borrowed = newborn && head.tuple.rport == 0;
+    if borrowed {
+        head.pre.cookie = 0;
+    }
+    let incomplete = borrowed || head.tuple.lport == 0;
+    if !filter::wants::<A>(&mut head, sk, true, incomplete) {
+        return;
+    }
+    if !borrowed {
+        make_cookie::<A>(&mut head, sk);
+    }
+    let Some(count) = count(kind) else { return };
+    count.transition(&head);
+    match kind {
+        Kind::Close => send_close::<A>(&count, head, sk),
+        Kind::OwnedTransition => send_owned(&count, head),
+        _ => count.send(kind, head),
+    }
+}
+
+/// The current task is the one that acts only at these transitions (kernel-facts §6).
+#[inline(always)]
+fn kind(from: u8, to: u8) -> Kind {
+    const CLOSE: u8 = TcpState::Close.number();
+    const LISTEN: u8 = TcpState::Listen.number();
+    const SYN_SENT: u8 = TcpState::SynSent.number();
+    const ESTABLISHED: u8 = TcpState::Established.number();
+    const FIN_WAIT1: u8 = TcpState::FinWait1.number();
+    const CLOSE_WAIT: u8 = TcpState::CloseWait.number();
+    const LAST_ACK: u8 = TcpState::LastAck.number();
+    if to == CLOSE && from != LISTEN && from != CLOSE {
+        return Kind::Close;
+    }
+    let owned = from == to
+        || (from == CLOSE && (to == LISTEN || to == SYN_SENT))
+        || (from == LISTEN && to == CLOSE)
+        || (from == ESTABLISHED && to == FIN_WAIT1)
+        || (from == CLOSE_WAIT && to == LAST_ACK);
+    if owned { Kind::OwnedTransition } else { Kind::Transition }
+}
+
+/// Asks for the cookie at the first event, so that every later one, and sock_diag, carries the same.
+#[inline(always)]
+pub fn make_cookie<A: Access>(head: &mut Header, sk: *const u8) {
+    if head.pre.cookie == 0 {
+        head.pre.cookie = A::cookie(sk);
+    }
+}
+
+#[inline(always)]
+fn send_owned(count: &Count, head: Header) {
+    if let Some(mut entry) = count.reserve::<OwnedTransition>(Kind::OwnedTransition) {
+        let slot: &mut MaybeUninit<OwnedTransition> = &mut entry;
+        let slot = slot.as_mut_ptr();
+        // SAFETY: reserved memory of exactly this type; every field is written.
+        unsafe {
+            (&raw mut (*slot).head).write(head);
+            sock::task(&mut *(&raw mut (*slot).task).cast::<Task>());
+        }
+        count.submit(entry);
+    }
+}
+
+#[inline(always)]
+fn send_close<A: Access>(count: &Count, head: Header, sk: *const u8) {
+    if let Some(mut entry) = count.reserve::<Close>(Kind::Close) {
+        let slot: &mut MaybeUninit<Close> = &mut entry;
+        let slot = slot.as_mut_ptr();
+        // SAFETY: reserved memory of exactly this type; every field is written.
+        unsafe {
+            (&raw mut (*slot).head).write(head);
+            sock::task(&mut *(&raw mut (*slot).task).cast::<Task>());
+            (&raw mut (*slot).numbers).write(last_numbers::<A>(sk, head.tuple.bits));
+        }
+        count.submit(entry);
+    }
+}
+
+#[inline(always)]
+fn last_numbers<A: Access>(sk: *const u8, bits: u8) -> LastNumbers {
+    let sock = A::at(sk);
+    let mut numbers = LastNumbers { min_rtt_us: u32::MAX, ..LastNumbers::default() };
+    if crate::offset!(sk_err).is_some() {
+        numbers.sk_err = member!(sock, sk_err, u32) as u16;
+        numbers.sk_err_soft = member!(sock, sk_err_soft, u32) as u16;
+        numbers.known |= ERROR_KNOWN;
+    }
+    let Some(tcp) = A::tcp(sk) else { return numbers };
+    let Some(rtt_min) = crate::offset!(rtt_min) else { return numbers };
+    numbers.bytes_sent = member!(tcp, bytes_sent, u64);
+    numbers.bytes_acked = member!(tcp, bytes_acked, u64);
+    numbers.bytes_retrans = member!(tcp, bytes_retrans, u64);
+    numbers.srtt_us = member!(tcp, srtt_us, u32) >> 3;
+    // struct minmax: three samples of {time, value}; the first is the minimum of the window.
+    // SAFETY: inside the member, whose size user space checked.
+    numbers.min_rtt_us = unsafe { tcp.get(rtt_min + 4) };
+    numbers.total_retrans = member!(tcp, total_retrans, u32);
+    numbers.packets_out = member!(tcp, packets_out, u32);
+    numbers.unsent = member!(tcp, write_seq, u32).wrapping_sub(member!(tcp, snd_nxt, u32));
+    let fin = u32::from(bits & tcptrace_common::event::DONE != 0);
+    let unread = member!(tcp, rcv_nxt, u32).wrapping_sub(member!(tcp, copied_seq, u32));
+    // A received FIN takes one sequence number: the kernel counts it as a byte, and nobody reads it.
+    numbers.unread = unread.saturating_sub(fin);
+    numbers.bytes_received = member!(tcp, bytes_received, u64).saturating_sub(u64::from(fin));
+    numbers.snd_wnd = member!(tcp, snd_wnd, u32);
+    numbers.segs_out = member!(tcp, segs_out, u32);
+    numbers.segs_in = member!(tcp, segs_in, u32);
+    numbers.linger2 = member!(tcp, linger2, i32);
+    numbers.retransmits = member!(tcp, icsk_retransmits, u8);
+    numbers.backoff = member!(tcp, icsk_backoff, u8);
+    numbers.probes_out = member!(tcp, icsk_probes_out, u8);
+    numbers.known |= NUMBERS_KNOWN;
+    numbers
+}

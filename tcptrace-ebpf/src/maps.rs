@@ -1,0 +1,41 @@
+//! Every map, its size, and why that size.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+};
+use tcptrace_common::counters::Counters;
+
+/// All records of all CPUs. User space sets the size (8 MiB unless told: about 80,000 records, 80 ms of a
+/// million transitions a second).
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// One entry: the counters of each CPU.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// One entry: a byte a port, so that lists and ranges of any length cost one load.
+#[map]
+pub static PORTS: Array<[u8; 65536]> = Array::with_max_entries(1, 0);
+
+/// Networks given with `--addr`, IPv4 as `::ffff:a.b.c.d/96+n`.
+#[map]
+pub static ADDRESSES: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1024, 1);
+
+/// Namespace inode numbers given with `--netns`.
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
+
+/// Ids of the cgroup given with `--cgroup` and of those below it.
+#[map]
+pub static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
+
+/// User ids given with `--uid`.
+#[map]
+pub static UIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Calls of `tcp_retransmit_skb` that have not returned, by task: at most one in process context and one in
+/// the softirq that interrupted it. 4096 tasks in that function at once is far beyond any machine.
+#[map]
+pub static CALLS: HashMap<u64, crate::hooks::retransmit_call::Pending> = HashMap::with_max_entries(4096, 0);

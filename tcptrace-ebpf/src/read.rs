@@ -1,0 +1,143 @@
+//! How kernel memory is read: by direct loads from BTF-typed pointers (`tp_btf`: cheapest, works under
+//! lockdown), or by `bpf_probe_read_kernel` (raw and classic tracepoints, probes).
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use core::mem::MaybeUninit;
+use tcptrace_common::layout::COMMON_BYTES;
+
+/// Something with members at offsets.
+pub trait Read: Copy {
+    /// The `T` at this offset; zero where it cannot be read.
+    ///
+    /// # Safety
+    /// The offset is a member's, of at least `T`'s size, and every bit pattern is a `T`.
+    unsafe fn get<T: Copy>(&self, offset: usize) -> T;
+}
+
+/// A BTF-typed pointer, where the verifier checks each load against the kernel's types and a fault reads zero;
+/// or our own stack.
+#[derive(Clone, Copy)]
+pub struct Direct(pub *const u8);
+
+impl Read for Direct {
+    #[inline(always)]
+    unsafe fn get<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: verified at load against the kernel's BTF.
+        unsafe { self.0.add(offset).cast::<T>().read_volatile() }
+    }
+}
+
+/// Any kernel address.
+#[derive(Clone, Copy)]
+pub struct Probed(pub *const u8);
+
+impl Read for Probed {
+    #[inline(always)]
+    unsafe fn get<T: Copy>(&self, offset: usize) -> T {
+        let mut value = MaybeUninit::<T>::zeroed();
+        // SAFETY: the destination is ours and `T` large; the helper checks the source and zeroes on a fault.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                self.0.add(offset).cast(),
+            );
+            value.assume_init()
+        }
+    }
+}
+
+/// Room for a copy of `sock_common`: one helper call for many members.
+pub type CommonCopy = MaybeUninit<[u64; COMMON_BYTES / 8]>;
+
+/// Which way a program reads.
+pub trait Access {
+    /// Any structure.
+    type At: Read;
+    /// A view of the members that every kind of socket has (`sock_common`). `room` is for those who copy.
+    fn common(sk: *const u8, room: &mut CommonCopy) -> Direct;
+    /// A view of the structure at this address.
+    fn at(address: *const u8) -> Self::At;
+    /// A view of a full TCP socket beyond `struct sock`; `None` if it is not one.
+    fn tcp(sk: *const u8) -> Option<Self::At>;
+    /// Makes the socket's cookie if it has none. 0 where that is impossible.
+    fn cookie(sk: *const u8) -> u64;
+}
+
+/// `tp_btf` programs.
+pub struct Btf;
+
+impl Access for Btf {
+    type At = Direct;
+
+    #[inline(always)]
+    fn common(sk: *const u8, _: &mut CommonCopy) -> Direct {
+        Direct(sk)
+    }
+
+    #[inline(always)]
+    fn at(address: *const u8) -> Direct {
+        Direct(address)
+    }
+
+    #[inline(always)]
+    fn tcp(sk: *const u8) -> Option<Direct> {
+        if crate::config!(tcp_sock_helper) == 0 {
+            return None;
+        }
+        // SAFETY: the verifier accepts only a socket pointer here.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) };
+        if tcp.is_null() { None } else { Some(Direct(tcp.cast_const().cast())) }
+    }
+
+    #[inline(always)]
+    fn cookie(sk: *const u8) -> u64 {
+        if crate::config!(cookie_helper) == 0 {
+            return 0;
+        }
+        // SAFETY: the verifier accepts only a socket pointer here.
+        unsafe { aya_ebpf::helpers::generated::bpf_get_socket_cookie(sk.cast_mut().cast()) }
+    }
+}
+
+/// Raw and classic tracepoints, and probes.
+pub struct Raw;
+
+impl Access for Raw {
+    type At = Probed;
+
+    #[inline(always)]
+    fn common(sk: *const u8, room: &mut CommonCopy) -> Direct {
+        // SAFETY: the destination is ours and that large; the helper zeroes it on a fault.
+        unsafe { bpf_probe_read_kernel(room.as_mut_ptr().cast(), COMMON_BYTES as u32, sk.cast()) };
+        Direct(room.as_ptr().cast())
+    }
+
+    #[inline(always)]
+    fn at(address: *const u8) -> Probed {
+        Probed(address)
+    }
+
+    #[inline(always)]
+    fn tcp(sk: *const u8) -> Option<Probed> {
+        Some(Probed(sk))
+    }
+
+    #[inline(always)]
+    fn cookie(_: *const u8) -> u64 {
+        0
+    }
+}
+
+/// Reads a member, or gives zero where this kernel does not have it.
+#[macro_export]
+macro_rules! member {
+    ($view:expr, $member:ident, $t:ty) => {
+        match $crate::offset!($member) {
+            // SAFETY: the offset is this member's own and its size was checked by user space.
+            Some(offset) => unsafe { $crate::read::Read::get::<$t>(&$view, offset) },
+            // SAFETY: only used with integers and pointers: zero is a value.
+            None => unsafe { core::mem::zeroed::<$t>() },
+        }
+    };
+}

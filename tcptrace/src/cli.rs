@@ -1,0 +1,163 @@
+//! The command line: one variant a command, and how values are written.
+
+use crate::{
+    cmd::{doctor, watch},
+    source::{filter::Ports, load::MIN_RING_BYTES},
+};
+use clap::{Parser, Subcommand};
+use ipnet::IpNet;
+use std::{net::IpAddr, time::Duration};
+use tcptrace_common::state::TcpState;
+
+/// Shows what every TCP connection is doing, what it waits for, whose it is, and why it ended.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done (also: interrupted, output closed), 2 it could not be done.\n\
+                  Set TCPTRACE_LOG=debug to see more of what tcptrace itself does."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One line for each state change, retransmission, RST and close, as it happens
+    Watch(watch::Args),
+    /// Make a TCP condition happen in two private network namespaces, and watch it
+    #[cfg(feature = "lab")]
+    Lab(crate::cmd::lab::Args),
+    /// What this kernel and these privileges allow, and what to do about the rest
+    Doctor(doctor::Args),
+    /// Attach a program that does nothing, until interrupted: the baseline of `cargo xtask bench overhead`
+    #[command(hide = true)]
+    AttachEmpty,
+}
+
+/// `80`, `80,443`, `8000-8100`, or several of them.
+pub fn ports(text: &str) -> Result<Ports, String> {
+    const VALID: &str = "ports are 1 to 65535, lists (80,443) and ranges (8000-8100)";
+    let port = |text: &str| match text.trim().parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port; {VALID}")),
+    };
+    let ranges: Ports = text
+        .split(',')
+        .map(|part| match part.split_once('-') {
+            Some((first, last)) => {
+                let range = port(first)?..=port(last)?;
+                if range.is_empty() { Err(format!("the range {part} is empty; {VALID}")) } else { Ok(range) }
+            }
+            None => port(part).map(|port| port..=port),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(ranges)
+}
+
+/// `10.0.0.9`, `10.0.0.0/8`, `fd00::/16`. An IPv4-mapped IPv6 address is the IPv4 one.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match net {
+        Ok(IpNet::V6(net)) if net.prefix_len() >= 96 => Ok(match net.addr().to_ipv4_mapped() {
+            Some(v4) => ipnet::Ipv4Net::new(v4, net.prefix_len() - 96).map_or(IpNet::V6(net), IpNet::V4),
+            None => IpNet::V6(net),
+        }),
+        Ok(net) => Ok(net),
+        Err(_) => {
+            Err(format!("{text:?} is not an address or network; valid are 10.0.0.9, 10.0.0.0/8, fd00::/16"))
+        }
+    }
+}
+
+/// A state in any common spelling.
+pub fn state(text: &str) -> Result<TcpState, String> {
+    TcpState::parse(text).ok_or_else(|| {
+        let names: Vec<_> =
+            TcpState::ALL.iter().filter(|s| **s != TcpState::NewSynRecv).map(|s| s.name()).collect();
+        format!(
+            "{text:?} is not a TCP state; valid are {} (fin-wait-1 and FIN_WAIT_1 work too)",
+            names.join(" ")
+        )
+    })
+}
+
+/// `10s`, `1h 30m`, `500ms`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let invalid =
+        || format!("{text:?} is not a duration; valid are 10s, 500ms, 1h 30m, or seconds as a number");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(invalid);
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| invalid())?;
+    Duration::try_from(duration).ok().filter(|d| !d.is_zero()).ok_or_else(invalid)
+}
+
+/// A ring size in bytes, with a unit or without: `8MiB`, `512k`, `65536`.
+pub fn ring_size(text: &str) -> Result<u32, String> {
+    const MAX: u64 = 1 << 30;
+    let invalid = || {
+        format!(
+            "{text:?} is not a ring size; valid are {MIN_RING_BYTES} bytes to 1GiB, written as 65536, 512KiB or 8MiB"
+        )
+    };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(invalid()),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(invalid)?;
+    if (1..=MAX).contains(&bytes) { u32::try_from(bytes).map_err(|_| invalid()) } else { Err(invalid()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_lists_and_ranges() {
+        assert_eq!(ports("80"), Ok(vec![80..=80]));
+        assert_eq!(ports("80,8000-8100"), Ok(vec![80..=80, 8000..=8100]));
+        for bad in ["", "0", "65536", "80-", "90-80", "http", "80,,81", "-1", "80-90-100"] {
+            assert!(ports(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mapped_networks_are_ipv4() {
+        assert_eq!(network("::ffff:10.0.0.0/104").unwrap(), "10.0.0.0/8".parse().unwrap());
+        assert_eq!(network("10.0.0.9").unwrap(), "10.0.0.9/32".parse().unwrap());
+        assert_eq!(network("fd00::/16").unwrap(), "fd00::/16".parse().unwrap());
+        for bad in ["", "10.0.0", "10.0.0.0/33", "host.example", "fd00::/129"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_and_sizes() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "0", "-5s", "soon", "1e400", "nan"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(ring_size("8MiB"), Ok(8 << 20));
+        assert_eq!(ring_size("4096"), Ok(4096));
+        for bad in ["", "0", "2GiB", "-1", "8MB/s", "99999999999999999999"] {
+            assert!(ring_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The commands, one a file: arguments, help, and what they do.
+
+pub mod doctor;
+#[cfg(feature = "lab")]
+pub mod lab;
+mod trace;
+pub mod watch;
+
+use crate::cli::Command;
+use std::future::Future;
+
+/// Runs a command.
+///
+/// # Errors
+/// What is wrong, why, and what to type.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Watch(args) => watch::run(args),
+        #[cfg(feature = "lab")]
+        Command::Lab(args) => lab::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::AttachEmpty => attach_empty(),
+    }
+}
+
+/// Runs a future on this thread: one thread is enough, and capabilities are a thread's own.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?.block_on(work)
+}
+
+fn attach_empty() -> anyhow::Result<()> {
+    block_on(async {
+        let attached = crate::source::load::load_empty()?;
+        eprintln!("attached");
+        tokio::signal::ctrl_c().await?;
+        drop(attached);
+        Ok(())
+    })
+}

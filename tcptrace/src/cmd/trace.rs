@@ -1,0 +1,262 @@
+//! What `watch` and `lab` share: how to attach, and where entries are written.
+
+use crate::{
+    cli,
+    event::Direction,
+    flow::{DEFAULT_MAX_FLOWS, Entry, What},
+    run::{Next, Sink},
+    source::{
+        btf::KERNEL_BTF,
+        filter::FilterSpec,
+        live::{boot_time_ns, wall_offset_ns},
+        load::{HookChoice, LoadOptions, Loaded, MIN_RING_BYTES, RetransmitChoice},
+        privileges::kernel_version,
+    },
+    summary::{LostCounts, Summary},
+    view::{self, Bytes, ColorChoice, Lines, Palette},
+    wall::Wall,
+    wire,
+};
+use bytes::{BufMut, BytesMut, buf::Writer};
+use clap::{Args, ValueEnum};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line (docs/events.md).
+    Json,
+}
+
+/// How to attach, and how to write.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub format: Format,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub color: ColorChoice,
+    /// How programs are attached
+    #[arg(long, value_enum, default_value_t, help_heading = "Tracing")]
+    pub hooks: HookChoice,
+    /// Where retransmissions are learnt from
+    #[arg(long, value_enum, default_value_t, help_heading = "Tracing")]
+    pub retransmit_hook: RetransmitChoice,
+    /// Size of the ring buffer; rounded up to a power of two
+    #[arg(long, value_parser = cli::ring_size, default_value = "8MiB", value_name = "BYTES", help_heading = "Tracing")]
+    pub ring_size: u32,
+    /// Flows kept at once; the ones silent for longest are forgotten first
+    #[arg(long, default_value_t = DEFAULT_MAX_FLOWS, value_name = "N", value_parser = max_flows, help_heading = "Tracing")]
+    pub max_flows: usize,
+    /// The kernel's type information: a file, or `none` to do without
+    #[arg(long, default_value = KERNEL_BTF, value_name = "FILE", help_heading = "Tracing")]
+    pub btf: PathBuf,
+}
+
+fn max_flows(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(flows) if (1..=100_000_000).contains(&flows) => Ok(flows),
+        _ => Err(format!("{text:?} is not a number of flows; valid are 1 to 100000000")),
+    }
+}
+
+impl TraceArgs {
+    /// What to load. Says so where a size had to be rounded.
+    pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
+        let ring_bytes = self.ring_size.next_power_of_two().max(MIN_RING_BYTES);
+        if ring_bytes != self.ring_size {
+            eprintln!(
+                "tcptrace: --ring-size is rounded up to {}: the kernel wants a power of two, at least {}",
+                Bytes(u64::from(ring_bytes)),
+                Bytes(u64::from(MIN_RING_BYTES))
+            );
+        }
+        let btf = (self.btf.as_os_str() != "none").then(|| self.btf.clone());
+        LoadOptions { hooks: self.hooks, retransmit: self.retransmit_hook, ring_bytes, btf, filter }
+    }
+}
+
+/// What is shown of what is traced. Everything is traced all the same: a reset explains a close.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Kinds shown; empty: all.
+    pub only: Vec<Only>,
+    /// Commands shown; empty: all. Flows whose owner is unknown are then not shown.
+    pub comms: Vec<String>,
+    /// Stop after this many entries.
+    pub count: Option<u64>,
+    /// Only the summary.
+    pub summary_only: bool,
+}
+
+/// A kind of entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// State changes.
+    Transitions,
+    /// Segments sent again.
+    Retransmits,
+    /// RSTs.
+    Resets,
+    /// Ends of connections, with their cause.
+    Closes,
+}
+
+impl Choice {
+    fn shows(&self, entry: &Entry) -> bool {
+        let kind = match entry.what {
+            What::Transition { .. } => Only::Transitions,
+            What::Retransmit(_) => Only::Retransmits,
+            What::Reset(_) => Only::Resets,
+            What::Close(_) => Only::Closes,
+        };
+        let comm =
+            |owner: &crate::flow::owner::Owner| self.comms.iter().any(|comm| **comm == *owner.process.comm);
+        !self.summary_only
+            && (self.only.is_empty() || self.only.contains(&kind))
+            && (self.comms.is_empty() || entry.who.owner.as_ref().is_some_and(comm))
+    }
+}
+
+/// Standard output, in either format. Lines are collected and written a batch at a time.
+pub struct Output {
+    format: Format,
+    choice: Choice,
+    shown: u64,
+    palette: Palette,
+    lines: Lines,
+    wall: Wall,
+    buffer: Writer<BytesMut>,
+}
+
+/// A batch is written when it has grown to this.
+const BATCH_BYTES: usize = 64 << 10;
+
+impl Output {
+    /// Output as the arguments want it.
+    pub fn new(args: &TraceArgs, choice: Choice) -> Self {
+        let palette = Palette::new(args.color);
+        Self {
+            format: args.format,
+            choice,
+            shown: 0,
+            palette,
+            lines: Lines::new(palette),
+            wall: Wall::new(wall_offset_ns()),
+            buffer: BytesMut::with_capacity(2 * BATCH_BYTES).writer(),
+        }
+    }
+
+    /// Says what is traced: the first JSON line, or one line on standard error and the column names.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn begin(&mut self, loaded: &Loaded) -> io::Result<()> {
+        let hooks = loaded.outcomes.iter().map(|outcome| {
+            let way = outcome.way.map(|way| way.to_string());
+            (outcome.hook.target.to_owned(), way.map_or(serde_json::Value::Null, Into::into))
+        });
+        match self.format {
+            Format::Json => {
+                let identity = if loaded.cookies { "cookie" } else { "generation" };
+                let body = serde_json::json!({
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "kernel": kernel_version().0,
+                    "hooks": serde_json::Value::Object(hooks.collect()),
+                    "identity": identity,
+                });
+                wire::start(&mut self.buffer, &mut self.wall, boot_time_ns(), body)?;
+            }
+            Format::Text => {
+                let state = loaded.way_of("state").map(|way| way.to_string()).unwrap_or_default();
+                let missing: Vec<_> = loaded
+                    .outcomes
+                    .iter()
+                    .filter(|o| o.way.is_none() && o.hook.stem != "retransmit_call")
+                    .collect();
+                eprintln!("tcptrace: watching through {state}; Ctrl-C stops and prints the summary");
+                for outcome in missing {
+                    let hook = outcome.hook;
+                    eprintln!("tcptrace: no {}: {} (see tcptrace doctor)", hook.tells, hook.without);
+                }
+                if !self.choice.summary_only {
+                    self.lines.header(&mut self.buffer)?;
+                }
+            }
+        }
+        self.flush()
+    }
+
+    /// Writes the summary.
+    ///
+    /// # Errors
+    /// Standard output's; a broken pipe is none.
+    pub fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        match self.format {
+            Format::Json => wire::summary(&mut self.buffer, &mut self.wall, boot_time_ns(), summary)?,
+            Format::Text => view::summary::write(&mut self.buffer, &self.palette, summary)?,
+        }
+        match self.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Sink for Output {
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        if !self.choice.shows(entry) {
+            return Ok(Next::Continue);
+        }
+        match self.format {
+            Format::Json => wire::entry(&mut self.buffer, &mut self.wall, entry)?,
+            Format::Text => self.lines.entry(&mut self.buffer, &mut self.wall, entry)?,
+        }
+        self.shown += 1;
+        if self.choice.count.is_some_and(|count| self.shown >= count) {
+            return Ok(Next::Enough);
+        }
+        if self.buffer.get_ref().len() >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(Next::Continue)
+    }
+
+    fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
+        eprintln!("tcptrace: lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
+        if self.format == Format::Json {
+            wire::lost(&mut self.buffer, &mut self.wall, now_ns, lost)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let buffer = self.buffer.get_mut();
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let written = io::stdout().lock().write_all(buffer);
+        buffer.clear();
+        written.and_then(|()| io::stdout().flush())
+    }
+}
+
+/// A line on standard error when a summary shows nothing at all: the usual reasons.
+pub fn hint_if_silent(summary: &Summary, filtered: bool) {
+    let nothing = summary.matrix.iter().flatten().all(|count| *count == 0)
+        && summary.totals.retransmitted() == 0
+        && summary.totals.reset_count(Direction::Sent) == 0
+        && summary.lost.total() == 0;
+    if nothing && filtered {
+        eprintln!(
+            "tcptrace: nothing matched the filter; `tcptrace watch` without one shows whether there is traffic at all"
+        );
+    }
+}

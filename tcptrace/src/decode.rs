@@ -1,0 +1,226 @@
+//! Bytes to events. Total: any bytes give an event or an error, never a panic.
+
+use crate::event::{
+    Bits, Carrier, Destroy, Direction, Ends, Event, Head, Reason, Reset, Retransmit, Segment, TcpState,
+    Transition,
+};
+use std::sync::Arc;
+use tcptrace_common::event as abi;
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+/// Why bytes are no event. Counted, never fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Shorter than its kind's record, or empty.
+    #[error("a record of {0} bytes is cut short")]
+    Short(usize),
+    /// A first byte that no kind has.
+    #[error("record kind {0} is unknown")]
+    Kind(u8),
+    /// A state number that no state has.
+    #[error("state number {0} is unknown")]
+    State(u8),
+}
+
+/// Decodes records of one kernel.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    reasons: Vec<Option<Arc<str>>>,
+}
+
+impl Decoder {
+    /// `reasons`: number and name of each reset reason of the kernel that wrote the records.
+    pub fn new(reasons: &[(u32, String)]) -> Self {
+        let mut table = Vec::new();
+        // No kernel has more than a few dozen; a damaged table must not make us allocate gigabytes.
+        for (number, name) in reasons.iter().filter(|(number, _)| *number < 4096) {
+            let at = *number as usize;
+            if table.len() <= at {
+                table.resize(at + 1, None);
+            }
+            table[at] = Some(Arc::from(name.as_str()));
+        }
+        Self { reasons: table }
+    }
+
+    /// Decodes one record.
+    ///
+    /// # Errors
+    /// The bytes are no record.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Event, DecodeError> {
+        let number = *bytes.first().ok_or(DecodeError::Short(0))?;
+        match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
+            abi::Kind::Transition => transition(read::<abi::Transition>(bytes)?, None, None),
+            abi::Kind::OwnedTransition => {
+                let record = read::<abi::OwnedTransition>(bytes)?;
+                transition(&record.head, Some(record.task), None)
+            }
+            abi::Kind::Close => {
+                let record = read::<abi::Close>(bytes)?;
+                transition(&record.head, Some(record.task), Some(record.numbers))
+            }
+            abi::Kind::Retransmit => Ok(retransmit(read(bytes)?, false)),
+            abi::Kind::RetransmitCall => Ok(retransmit(read(bytes)?, true)),
+            abi::Kind::SynAck => Ok(synack(read(bytes)?)),
+            abi::Kind::Reset => Ok(self.reset(read(bytes)?)),
+            abi::Kind::Destroy => {
+                let record = read::<abi::Destroy>(bytes)?;
+                Ok(Event::Destroy(Destroy { head: prefix(record, Ends::default()) }))
+            }
+        }
+    }
+
+    fn reset(&self, record: &abi::Reset) -> Event {
+        let reason = match record.reason {
+            abi::REASON_UNKNOWN => None,
+            number => self
+                .reasons
+                .get(number as usize)
+                .cloned()
+                .flatten()
+                .or_else(|| Some(format!("{number}").into())),
+        };
+        Event::Reset(Reset {
+            head: head(&record.head),
+            direction: if record.direction == abi::SENT { Direction::Sent } else { Direction::Received },
+            reason,
+            carrier: Carrier::from_number(record.carrier),
+            state: TcpState::from_number(record.head.pre.state),
+            dead: bits(&record.head.tuple).map(|bits| bits.dead),
+            answers: (record.tcp_flags != 0).then_some(record.tcp_flags),
+        })
+    }
+}
+
+fn read<T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable>(bytes: &[u8]) -> Result<&T, DecodeError> {
+    T::ref_from_prefix(bytes).map(|(record, _)| record).map_err(|_| DecodeError::Short(bytes.len()))
+}
+
+fn state(number: u8) -> Result<TcpState, DecodeError> {
+    TcpState::from_number(number).ok_or(DecodeError::State(number))
+}
+
+fn prefix(pre: &abi::Prefix, ends: Ends) -> Head {
+    Head {
+        time_ns: pre.time_ns,
+        sock: pre.sock,
+        cookie: pre.cookie,
+        netns: pre.netns,
+        undecided: pre.flags & abi::UNDECIDED != 0,
+        ends,
+    }
+}
+
+fn head(record: &abi::Header) -> Head {
+    let tuple = &record.tuple;
+    let ends = Ends { local: tuple.local, remote: tuple.remote, lport: tuple.lport, rport: tuple.rport };
+    prefix(&record.pre, ends)
+}
+
+fn bits(tuple: &abi::Tuple) -> Option<Bits> {
+    let bit = |bit| tuple.bits & bit != 0;
+    bit(abi::BITS_KNOWN).then(|| Bits {
+        dead: bit(abi::DEAD),
+        done: bit(abi::DONE),
+        has_socket: bit(abi::HAS_SOCKET),
+    })
+}
+
+fn transition(
+    record: &abi::Header,
+    task: Option<abi::Task>,
+    numbers: Option<abi::LastNumbers>,
+) -> Result<Event, DecodeError> {
+    Ok(Event::Transition(Transition {
+        head: head(record),
+        old: state(record.pre.state)?,
+        new: state(record.pre.to)?,
+        bits: bits(&record.tuple),
+        shutdown: record.tuple.shutdown,
+        task,
+        numbers,
+    }))
+}
+
+fn synack(record: &abi::SynAck) -> Event {
+    Event::Retransmit(Retransmit {
+        head: head(&record.head),
+        state: Some(TcpState::NewSynRecv),
+        segment: Segment::SynAck,
+        // By timer, or because the client repeated its SYN: the tracepoint does not say which.
+        reason: Reason::Unknown,
+        evidence: "request",
+        tcp_flags: Some(SYN | ACK),
+        sequence: None,
+        segments: 1,
+        err: None,
+        stalled: if record.num_retrans == abi::UNKNOWN8 { 0 } else { record.num_retrans.saturating_add(1) },
+        backoff: 0,
+        from_call: false,
+    })
+}
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+fn retransmit(record: &abi::Retransmit, from_call: bool) -> Event {
+    let known = record.known & abi::SEGMENT_KNOWN != 0;
+    let state = TcpState::from_number(record.head.pre.state);
+    let (reason, evidence) = reason(record, state);
+    Event::Retransmit(Retransmit {
+        head: head(&record.head),
+        state,
+        segment: match state {
+            _ if known => segment(record, state),
+            Some(TcpState::SynSent) => Segment::Syn, // nothing else can be sent again there
+            _ => Segment::Unknown,
+        },
+        reason,
+        evidence,
+        tcp_flags: known.then_some(record.tcp_flags),
+        sequence: known.then_some((record.seq, record.end_seq)),
+        segments: record.segments.max(1),
+        err: (record.err != abi::ERR_UNKNOWN).then_some(record.err),
+        stalled: record.retransmits,
+        backoff: record.backoff,
+        from_call,
+    })
+}
+
+fn segment(record: &abi::Retransmit, state: Option<TcpState>) -> Segment {
+    let flag = |flag| record.tcp_flags & flag != 0;
+    let length = record.end_seq.wrapping_sub(record.seq);
+    let data = length > u32::from(flag(SYN)) + u32::from(flag(FIN));
+    if flag(SYN) {
+        if flag(ACK) || state == Some(TcpState::SynRecv) { Segment::SynAck } else { Segment::Syn }
+    } else if flag(FIN) && !data {
+        Segment::Fin
+    } else {
+        Segment::Data
+    }
+}
+
+/// Why it was sent again, from what the kernel has just set. The RTO handler clears `icsk_pending` before it
+/// sends (tcp_write_timer_handler), the loss probe does so after (tcp_send_loss_probe): read in 5.10 to 7.3.
+fn reason(record: &abi::Retransmit, state: Option<TcpState>) -> (Reason, &'static str) {
+    const RECOVERY: u8 = 3;
+    const LOSS: u8 = 4;
+    const LOSS_PROBE: u8 = 5;
+    match (record.pending, record.ca_state) {
+        (abi::UNKNOWN8, _) | (_, abi::UNKNOWN8) => (Reason::Unknown, "unread"),
+        (0, LOSS) => (Reason::Rto, "timer"),
+        (0, _) if state == Some(TcpState::SynSent) || state == Some(TcpState::SynRecv) => {
+            (Reason::Rto, "timer")
+        }
+        (LOSS_PROBE, ca) if ca < RECOVERY => (Reason::Tlp, "loss-probe"),
+        (_, RECOVERY) => (Reason::Fast, "recovery"),
+        // Sent on an ACK while the loss that an RTO found is being repaired.
+        (_, LOSS) => (Reason::Rto, "loss-recovery"),
+        _ => (Reason::Unknown, "no-timer"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Errors that users can do something about: what is wrong, why, what to type. And the exit codes.
+
+use thiserror::Error;
+
+/// Everything went well; a closed pipe and an interrupted trace count as well.
+pub const EXIT_OK: u8 = 0;
+/// It could not be done: bad arguments, missing privileges, a kernel that cannot do it.
+pub const EXIT_ERROR: u8 = 2;
+
+/// Why nothing is traced.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The user may not load programs.
+    #[error(
+        "tracing needs {}, which this process does not have; type: sudo {command}\n  (or give the file those capabilities: sudo setcap cap_bpf,cap_perfmon=ep {})",
+        missing.join(" and "), program
+    )]
+    Capability {
+        /// Names of the capabilities.
+        missing: Vec<&'static str>,
+        /// What the user typed.
+        command: String,
+        /// The program's file.
+        program: String,
+    },
+    /// Ring buffers came with 5.8.
+    #[error("this kernel is {0}; tcptrace needs Linux 5.8 or later (BPF ring buffers)")]
+    OldKernel(String),
+    /// Built with `TCPTRACE_EBPF=skip`.
+    #[error(
+        "this tcptrace was built without its kernel programs (TCPTRACE_EBPF=skip); build it again without that"
+    )]
+    NoPrograms,
+    /// A forced way cannot be taken.
+    #[error(
+        "--hooks {way} cannot be used here: {why}\n  --hooks auto takes what this kernel has; `tcptrace doctor` shows it"
+    )]
+    Forced {
+        /// The word after `--hooks` or `--retransmit-hook`.
+        way: String,
+        /// Why not.
+        why: String,
+    },
+    /// No way of attaching the state tracepoint works.
+    #[error("cannot trace state changes on this kernel:\n{}\n  `tcptrace doctor` shows what works here", reasons.join("\n"))]
+    NoStateHook {
+        /// One line a way that was tried.
+        reasons: Vec<String>,
+    },
+    /// The kernel refused the object as a whole.
+    #[error(
+        "the kernel refused to create maps: {0}\n  with \"Operation not permitted\" raise the limit: ulimit -l unlimited; or make the ring smaller: --ring-size 1MiB"
+    )]
+    Maps(String),
+    /// Something that should never fail.
+    #[error("{what}: {why}\n  please report this, with the output of `tcptrace doctor`")]
+    Unexpected {
+        /// What was attempted.
+        what: String,
+        /// What came of it.
+        why: String,
+    },
+}

@@ -1,0 +1,78 @@
+//! What the ledger has to say: an event joined with everything known of its flow. Views and machines read these.
+
+use super::{
+    cause::Verdict,
+    flow::{DWELL_STATES, FlowId, Role, Span},
+    owner::{Owner, Process},
+};
+use crate::event::{Ends, LastNumbers, Reset, Retransmit, Segment, TcpState};
+use std::sync::Arc;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When, on the boot-time clock, in nanoseconds.
+    pub time_ns: u64,
+    /// To whom.
+    pub who: Who,
+    /// What.
+    pub what: What,
+}
+
+/// The flow it happened to.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// Identity.
+    pub id: FlowId,
+    /// Inode number of the network namespace; 0: unknown.
+    pub netns: u32,
+    /// Both ends, completed from the flow's other events.
+    pub ends: Ends,
+    /// Which side opened it.
+    pub role: Role,
+    /// Whose it is.
+    pub owner: Option<Owner>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A state change.
+    Transition {
+        /// The state left.
+        old: TcpState,
+        /// The state entered.
+        new: TcpState,
+        /// Time in the state left; `None`: unknown.
+        in_state: Option<Span>,
+        /// Who made the change, where the kernel ran in its context.
+        by: Option<Arc<Process>>,
+    },
+    /// A segment sent again.
+    Retransmit(Retransmit),
+    /// An RST.
+    Reset(Reset),
+    /// The end, judged.
+    Close(Box<Closed>),
+}
+
+/// The end of a flow.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Why, and how it goes on.
+    pub verdict: Verdict,
+    /// The state it left.
+    pub old: TcpState,
+    /// `sk_err`; `None`: could not be read.
+    pub err: Option<u16>,
+    /// Time from its birth; `None`: older than we are.
+    pub duration_ns: Option<u64>,
+    /// Nanoseconds in each of [`DWELL_STATES`].
+    pub dwell_ns: [u64; DWELL_STATES.len()],
+    /// The last numbers; `None`: could not be read.
+    pub numbers: Option<LastNumbers>,
+    /// Segments sent again that we saw, by [`Segment`].
+    pub retransmits: [u32; Segment::ALL.len()],
+    /// Who closed it.
+    pub closed_by: Option<Owner>,
+}

@@ -1,0 +1,161 @@
+//! Resets and closes: what is held back until the evidence is complete.
+
+use super::{
+    Closed, Entry, HOLD_NS, Ledger, What,
+    cause::{Cause, Evidence, SentReset, Verdict, judge},
+    flow::Closing,
+    owner::{Owner, Source},
+    stranger, who,
+};
+use crate::event::{Carrier, Direction, LastNumbers, Reset, TcpState, Transition};
+use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN};
+
+impl Ledger {
+    pub(super) fn reset(&mut self, event: &Reset, out: &mut Vec<Entry>) {
+        let head = &event.head;
+        let key = self.key(head);
+        let own = matches!(event.carrier, Carrier::Full) && head.sock != 0;
+        if own {
+            self.confirm(key, head, out);
+            if !matches!(event.state, Some(TcpState::Close) | None) {
+                self.ensure(key, head, event.state.unwrap_or(TcpState::Established));
+            }
+        }
+        // A request's reset is its flow's too, if we know it.
+        let Some(flow) = self.flows.get_mut(&key).filter(|_| own || head.cookie != 0) else {
+            return self.say_reset(event.clone(), None, out);
+        };
+        flow.ends.complete(&head.ends);
+        let orphan = event.dead == Some(true);
+        let doubtful = event.direction == Direction::Received
+            && orphan
+            && matches!(event.state, Some(TcpState::FinWait1 | TcpState::FinWait2));
+        match event.direction {
+            Direction::Received => flow.rare().received_ns = Some(head.time_ns),
+            Direction::Sent => {
+                let reset = SentReset { reason: event.reason.clone() };
+                match flow.closing() {
+                    Some(closing) => closing.sent_after = Some(reset),
+                    None => flow.rare().sent = Some((head.time_ns, reset)),
+                }
+                // What looked like a received RST was data for a closed socket: this is the answer to it.
+                flow.rare().doubtful_reset = None;
+            }
+        }
+        if doubtful {
+            flow.rare().doubtful_reset = Some(event.clone());
+        } else {
+            self.say_reset(event.clone(), Some(key), out);
+        }
+    }
+
+    fn say_reset(&mut self, event: Reset, key: Option<u64>, out: &mut Vec<Entry>) {
+        self.totals.reset(event.direction, event.reason.as_deref());
+        let flow = key.and_then(|key| self.flows.get(&key));
+        let who = flow.map_or_else(|| stranger(&event.head), who);
+        out.push(Entry { time_ns: event.head.time_ns, who, what: What::Reset(event) });
+    }
+
+    /// Keeps a close until what explains it must have come.
+    pub(super) fn hold(&mut self, key: u64, event: &Transition, out: &mut Vec<Entry>) {
+        let task = event.task.as_ref().map(|task| self.process(task));
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        let numbers = event.numbers.unwrap_or_default();
+        flow.rare().closing = Some(Closing {
+            time_ns: event.head.time_ns,
+            old: event.old,
+            bits: event.bits,
+            numbers,
+            sent_after: None,
+            task,
+        });
+        if event.old == TcpState::Listen {
+            self.end(key, None, out);
+        } else {
+            self.held.push_back((event.head.time_ns.saturating_add(HOLD_NS), key));
+        }
+    }
+
+    /// Judges the closes whose time has come.
+    pub(super) fn settle(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
+        while let Some(&(due, key)) = self.held.front() {
+            if due > now_ns {
+                return;
+            }
+            self.held.pop_front();
+            // The key may name a younger flow by now, whose close has its own place in the queue.
+            let mine = |time_ns: u64| time_ns.saturating_add(HOLD_NS) == due;
+            if self.flows.get_mut(&key).and_then(|flow| flow.closing()).is_some_and(|c| mine(c.time_ns)) {
+                self.end(key, None, out);
+            }
+        }
+    }
+
+    /// Ends a flow and says why. `gone_ns`: it is known to be gone, but its close was not seen.
+    pub(super) fn end(&mut self, key: u64, gone_ns: Option<u64>, out: &mut Vec<Entry>) {
+        let Some(mut flow) = self.flows.remove(&key) else { return };
+        let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
+        if rare.first.is_some() {
+            return; // It never passed the filter.
+        }
+        if let Some(reset) = rare.doubtful_reset {
+            self.totals.reset(reset.direction, reset.reason.as_deref());
+            out.push(Entry { time_ns: reset.head.time_ns, who: who(&flow), what: What::Reset(reset) });
+        }
+        let unseen = gone_ns.map(|time_ns| Closing {
+            time_ns,
+            old: flow.state,
+            bits: None,
+            numbers: LastNumbers::default(),
+            sent_after: None,
+            task: None,
+        });
+        let seen = rare.closing.is_some();
+        let Some(closing) = rare.closing.or(unseen) else { return };
+        let shortly = |time_ns: u64| closing.time_ns.saturating_sub(time_ns) <= HOLD_NS;
+        let numbers = (closing.numbers.known & NUMBERS_KNOWN != 0).then_some(closing.numbers);
+        let err = (closing.numbers.known & ERROR_KNOWN != 0).then_some(closing.numbers.sk_err);
+        let evidence = Evidence {
+            old: closing.old,
+            err,
+            soft: closing.numbers.sk_err_soft,
+            dead: closing.bits.map(|bits| bits.dead),
+            done: closing.bits.map(|bits| bits.done),
+            has_socket: closing.bits.map(|bits| bits.has_socket),
+            packets_out: numbers.map(|numbers| numbers.packets_out),
+            unread: numbers.map(|numbers| numbers.unread),
+            linger2_negative: closing.numbers.linger2 < 0,
+            local_port: flow.ends.lport != 0,
+            sent_before: rare.sent.filter(|(time_ns, _)| shortly(*time_ns)).map(|(_, reset)| reset),
+            sent_after: closing.sent_after,
+            received: rare.received_ns.is_some_and(shortly),
+            resets_visible: self.capabilities.resets,
+        };
+        let verdict =
+            if seen { judge(&evidence) } else { Verdict { cause: Cause::Unseen, continues_as: None } };
+        // These run in the closer's context; at every other close the current task is noise (kernel facts §6).
+        let closer_acts = matches!(
+            verdict.cause,
+            Cause::UnreadData | Cause::Aborted | Cause::NeverAccepted | Cause::Destroyed | Cause::Abandoned
+        );
+        let closed_by = flow.closer().or_else(|| {
+            let process = closing.task.filter(|_| closer_acts)?;
+            Some(Owner { process, source: Source::Close })
+        });
+        *self.totals.causes.entry(verdict.cause).or_default() += 1;
+        if !seen {
+            flow.enter(TcpState::Close, closing.time_ns);
+        }
+        let closed = Closed {
+            verdict,
+            old: closing.old,
+            err,
+            duration_ns: (flow.born_ns != 0).then(|| closing.time_ns.saturating_sub(flow.born_ns)),
+            dwell_ns: flow.dwell_ns,
+            numbers,
+            retransmits: flow.retransmits,
+            closed_by,
+        };
+        out.push(Entry { time_ns: closing.time_ns, who: who(&flow), what: What::Close(Box::new(closed)) });
+    }
+}

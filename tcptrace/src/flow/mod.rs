@@ -1,0 +1,405 @@
+//! The ledger: every flow we know, and what an event means for it. Pure: it reads no clock, does no I/O and formats
+//! nothing. It uses the events' own times, so a replay gives the same answers as the live run.
+
+pub mod cause;
+pub mod entry;
+mod flow;
+mod judge;
+pub mod owner;
+pub mod totals;
+
+pub use entry::{Closed, Entry, What, Who};
+pub use flow::{DWELL_STATES, FlowId, Role, Span};
+
+use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
+use flow::{Flow, Rare};
+use hashbrown::HashMap;
+use hashlink::LinkedHashMap;
+use owner::{Process, Processes, Source};
+use std::{collections::VecDeque, sync::Arc};
+use totals::Totals;
+
+/// How long a close waits for the RST that may explain it. The kernel traces it within microseconds; the wait covers
+/// two CPUs whose records cross.
+pub const HOLD_NS: u64 = 20_000_000;
+/// Default limit of flows.
+pub const DEFAULT_MAX_FLOWS: usize = 262_144;
+/// How many children without an identity of their own, and listeners, are remembered.
+const MAX_SIDE_TABLE: usize = 65_536;
+
+/// What the source can do, which decides how flows are told apart and what silence means.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// Every event of a full socket carries its cookie.
+    pub cookies: bool,
+    /// RSTs in both directions are seen.
+    pub resets: bool,
+    /// Every transition of a flow passes the filter: no `--state`.
+    pub all_states: bool,
+}
+
+/// All flows.
+#[derive(Debug)]
+pub struct Ledger {
+    capabilities: Capabilities,
+    max_flows: usize,
+    /// By cookie, else by socket address. In the order of their last event.
+    flows: LinkedHashMap<u64, Flow>,
+    /// Closes that wait, in the order of their time.
+    held: VecDeque<(u64, u64)>,
+    /// `LISTEN -> SYN_RECV` of children that still carry their listener's identity (up to 6.12), by socket address.
+    newborn: HashMap<u64, Transition>,
+    /// Who listens, by namespace and port.
+    listeners: HashMap<(u32, u16), Arc<Process>>,
+    processes: Processes,
+    totals: Totals,
+    generation: u64,
+    /// Since when no event was lost: a flow we did not know was at least that long in its state. 0: never.
+    complete_since_ns: u64,
+}
+
+impl Ledger {
+    /// An empty ledger. `start_ns`: since when the source reports everything, on the boot-time clock.
+    pub fn new(capabilities: Capabilities, max_flows: usize, start_ns: u64) -> Self {
+        Self {
+            capabilities,
+            max_flows: max_flows.max(1),
+            flows: LinkedHashMap::new(),
+            held: VecDeque::new(),
+            newborn: HashMap::new(),
+            listeners: HashMap::new(),
+            processes: Processes::default(),
+            totals: Totals::default(),
+            generation: 0,
+            complete_since_ns: if capabilities.all_states { start_ns } else { 0 },
+        }
+    }
+
+    /// Takes an event; what it means is appended to `out`.
+    pub fn fold(&mut self, event: &Event, out: &mut Vec<Entry>) {
+        self.settle(event.head().time_ns, out);
+        match event {
+            Event::Transition(event) => self.transition(event, out),
+            Event::Retransmit(event) => self.retransmit(event, out),
+            Event::Reset(event) => self.reset(event, out),
+            Event::Destroy(event) => self.destroy(event, out),
+        }
+    }
+
+    /// Judges the closes that have waited long enough at `now_ns`. To be called when every event before that time has
+    /// been folded.
+    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
+        self.settle(now_ns, out);
+    }
+
+    /// Events were lost before `now_ns`: what we did not see since is no evidence any more.
+    pub fn lost(&mut self, now_ns: u64) {
+        if self.complete_since_ns != 0 {
+            self.complete_since_ns = now_ns;
+        }
+    }
+
+    /// Judges everything that still waits: the source has ended.
+    pub fn finish(&mut self, out: &mut Vec<Entry>) {
+        self.settle(u64::MAX, out);
+        for (_, event) in std::mem::take(&mut self.newborn) {
+            if !event.head.undecided {
+                self.start_passive(&event, out);
+            }
+        }
+    }
+
+    /// How many flows are known now.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// No flow is known.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn transition(&mut self, event: &Transition, out: &mut Vec<Entry>) {
+        let head = &event.head;
+        let newborn = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
+        if newborn && head.ends.rport == 0 {
+            // Its own addresses and cookie come with the next event of the same socket.
+            if self.newborn.len() < MAX_SIDE_TABLE {
+                self.newborn.insert(head.sock, event.clone());
+            }
+            return;
+        }
+        if event.old == TcpState::SynRecv
+            && let Some(mut first) = self.newborn.remove(&head.sock)
+        {
+            first.head.cookie = head.cookie;
+            first.head.ends = head.ends;
+            self.count_late(&first);
+            self.start_passive(&first, out);
+        }
+        if newborn {
+            return self.start_passive(event, out);
+        }
+        let key = self.key(head);
+        let born = event.old == TcpState::Close && event.new != TcpState::Close;
+        if born {
+            // A socket that disconnected and connects again, or an address that was used again.
+            self.end(key, None, out);
+            let role = if event.new == TcpState::Listen { Role::Listen } else { Role::Active };
+            self.insert(key, head, TcpState::Close, role, head.time_ns);
+            if head.undecided {
+                if let Some(flow) = self.flows.get_mut(&key) {
+                    flow.rare().first = Some(event.clone());
+                    flow.enter(event.new, head.time_ns);
+                }
+                self.take_task(key, event);
+                return;
+            }
+        } else {
+            self.confirm(key, head, out);
+            self.ensure(key, head, event.old);
+        }
+        self.step(key, event, out);
+    }
+
+    /// `LISTEN -> SYN_RECV` of a child whose identity is known. Its half-open request may be known already: the child
+    /// inherits the request's cookie.
+    fn start_passive(&mut self, event: &Transition, out: &mut Vec<Entry>) {
+        let key = self.key(&event.head);
+        let half_open = self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv);
+        if !half_open {
+            self.end(key, None, out);
+            self.insert(key, &event.head, TcpState::Listen, Role::Passive, event.head.time_ns);
+        }
+        self.step(key, event, out);
+    }
+
+    /// A state change of a flow that exists.
+    fn step(&mut self, key: u64, event: &Transition, out: &mut Vec<Entry>) {
+        let by = self.take_task(key, event);
+        let head = &event.head;
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        flow.ends.complete(&head.ends);
+        let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
+        let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
+        // The child was no time in its listener's state.
+        let in_state = if known && !child { flow.span(head.time_ns) } else { None };
+        if !known {
+            self.totals.gaps += 1;
+            (flow.since_ns, flow.at_least_since_ns) = (0, 0);
+            flow.state = event.old;
+        }
+        if event.old == event.new {
+            // The descriptor was closed; the state goes on.
+        } else if child && flow.state == TcpState::NewSynRecv {
+            flow.state = TcpState::SynRecv;
+        } else {
+            flow.enter(event.new, head.time_ns);
+        }
+        self.totals.matrix[event.old.number() as usize][event.new.number() as usize] += 1;
+        let who = who(flow);
+        out.push(Entry {
+            time_ns: head.time_ns,
+            who,
+            what: What::Transition { old: event.old, new: event.new, in_state, by },
+        });
+        if event.new == TcpState::Close && event.old != TcpState::Close {
+            self.hold(key, event, out);
+        }
+    }
+
+    /// Remembers the task of a transition that runs in the caller's context (kernel facts §6), and says who it was.
+    fn take_task(&mut self, key: u64, event: &Transition) -> Option<Arc<Process>> {
+        use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynRecv, SynSent};
+        let task = event.task.as_ref()?;
+        let (opens, source) = match (event.old, event.new) {
+            (Close, SynSent) => (true, Source::Connect),
+            (Close, Listen) => (true, Source::Listen),
+            // shutdown(SHUT_WR) leaves the receive side open; close() does not.
+            (Established, FinWait1) | (CloseWait, LastAck) if event.shutdown == 2 => {
+                (false, Source::Shutdown)
+            }
+            (Established, FinWait1) | (CloseWait, LastAck) | (Listen, Close) => (false, Source::Close),
+            (old, new) if old == new => (false, Source::Close),
+            _ => return None,
+        };
+        debug_assert!(event.new != SynRecv);
+        let process = self.process(task);
+        let flow = self.flows.get_mut(&key)?;
+        if opens {
+            (flow.opened, flow.opened_source) = (Some(Arc::clone(&process)), source);
+        } else {
+            (flow.closed, flow.closed_source) = (Some(Arc::clone(&process)), source);
+        }
+        let place = (event.head.netns, flow.ends.lport);
+        match (event.old, event.new) {
+            (Close, Listen) if self.listeners.len() < MAX_SIDE_TABLE => {
+                self.listeners.insert(place, Arc::clone(&process));
+            }
+            (Listen, Close) => {
+                self.listeners.remove(&place);
+            }
+            _ => {}
+        }
+        Some(process)
+    }
+
+    fn process(&mut self, task: &Task) -> Arc<Process> {
+        self.processes.of(task)
+    }
+
+    fn retransmit(&mut self, event: &Retransmit, out: &mut Vec<Entry>) {
+        let head = &event.head;
+        let key = self.key(head);
+        let state = event.state.unwrap_or(TcpState::Established);
+        // A request has an address of its own: only the cookie ties it to the child.
+        let request = state == TcpState::NewSynRecv && !self.capabilities.cookies;
+        let failed = event.err.is_some_and(|err| err != 0);
+        let segments = u64::from(event.segments);
+        if failed {
+            self.totals.failed_sends += segments;
+        } else {
+            self.totals.retransmit(event.segment, event.reason, segments);
+        }
+        let mut who = stranger(head);
+        if !request && head.sock != 0 {
+            self.confirm(key, head, out);
+            self.ensure(key, head, state);
+            if let Some(flow) = self.flows.get_mut(&key) {
+                flow.ends.complete(&head.ends);
+                let slot = Segment::ALL.iter().position(|kind| *kind == event.segment).unwrap_or(0);
+                let counter = if failed { &mut flow.failed_sends } else { &mut flow.retransmits[slot] };
+                *counter = counter.saturating_add(u32::from(event.segments));
+                who = self::who(flow);
+            }
+        }
+        out.push(Entry { time_ns: head.time_ns, who, what: What::Retransmit(event.clone()) });
+    }
+
+    fn destroy(&mut self, event: &Destroy, out: &mut Vec<Entry>) {
+        let key = self.key(&event.head);
+        self.newborn.remove(&event.head.sock);
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        // A close that waits is judged when its time has come: its RST may still follow. One that never came is lost,
+        // or was filtered out.
+        if flow.closing().is_none() {
+            self.end(key, Some(event.head.time_ns), out);
+        }
+    }
+
+    /// Cookie if there are cookies, else address.
+    fn key(&self, head: &Head) -> u64 {
+        if self.capabilities.cookies && head.cookie != 0 { head.cookie } else { head.sock }
+    }
+
+    /// A flow that shows up without its beginning.
+    fn ensure(&mut self, key: u64, head: &Head, state: TcpState) {
+        if self.flows.get(&key).is_none() {
+            let role = if state == TcpState::Listen { Role::Listen } else { Role::Unknown };
+            self.insert(key, head, state, role, 0);
+            let since = self.complete_since_ns;
+            if let Some(flow) = self.flows.get_mut(&key) {
+                flow.at_least_since_ns = since;
+                if state == TcpState::NewSynRecv {
+                    flow.role = Role::Passive;
+                }
+            }
+        } else {
+            self.flows.to_back(&key);
+        }
+    }
+
+    /// `born_ns` 0: older than we are.
+    fn insert(&mut self, key: u64, head: &Head, state: TcpState, role: Role, born_ns: u64) {
+        if self.flows.len() >= self.max_flows {
+            self.evict();
+        }
+        let id = if self.capabilities.cookies && head.cookie != 0 {
+            FlowId::Cookie(head.cookie)
+        } else {
+            self.generation += 1;
+            FlowId::Generation(self.generation)
+        };
+        let mut flow = Flow {
+            id,
+            ends: head.ends,
+            netns: head.netns,
+            state,
+            role,
+            opened_source: Source::Connect,
+            closed_source: Source::Close,
+            born_ns,
+            since_ns: 0,
+            at_least_since_ns: 0,
+            dwell_ns: [0; DWELL_STATES.len()],
+            opened: None,
+            closed: None,
+            retransmits: [0; Segment::ALL.len()],
+            failed_sends: 0,
+            rare: None,
+        };
+        if matches!(role, Role::Passive | Role::Unknown)
+            && let Some(listener) = self.listeners.get(&(head.netns, head.ends.lport))
+        {
+            (flow.opened, flow.opened_source) = (Some(Arc::clone(listener)), Source::Listener);
+        }
+        self.flows.insert(key, flow);
+    }
+
+    /// Makes room: the flow whose last event is longest ago goes first, closes that wait before all others.
+    fn evict(&mut self) {
+        self.totals.evicted += 1;
+        while let Some((_, key)) = self.held.pop_front() {
+            if self.flows.get_mut(&key).is_some_and(|flow| flow.closing().is_some()) {
+                self.flows.remove(&key);
+                return;
+            }
+        }
+        self.flows.pop_front();
+    }
+
+    /// The flow showed up again with a complete event: its first one, held back until now, belongs to the output.
+    fn confirm(&mut self, key: u64, head: &Head, out: &mut Vec<Entry>) {
+        if head.undecided {
+            return;
+        }
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        let Some(first) = flow.rare.as_mut().and_then(|rare: &mut Box<Rare>| rare.first.take()) else {
+            return;
+        };
+        flow.ends.complete(&head.ends);
+        self.totals.matrix[first.old.number() as usize][first.new.number() as usize] += 1;
+        let who = who(flow);
+        let by = flow.opened.clone();
+        self.count_late(&first);
+        out.push(Entry {
+            time_ns: first.head.time_ns,
+            who,
+            what: What::Transition { old: first.old, new: first.new, in_state: None, by },
+        });
+    }
+
+    fn count_late(&mut self, first: &Transition) {
+        if first.head.undecided {
+            self.totals.decided_late[first.old.number() as usize][first.new.number() as usize] += 1;
+        }
+    }
+}
+
+fn who(flow: &Flow) -> Who {
+    Who { id: flow.id, netns: flow.netns, ends: flow.ends, role: flow.role, owner: flow.owner() }
+}
+
+/// Somebody whose flow we do not know.
+fn stranger(head: &Head) -> Who {
+    let id = if head.cookie != 0 { FlowId::Cookie(head.cookie) } else { FlowId::None };
+    Who { id, netns: head.netns, ends: head.ends, role: Role::Unknown, owner: None }
+}
+
+#[cfg(test)]
+mod tests;

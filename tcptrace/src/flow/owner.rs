@@ -1,0 +1,89 @@
+//! Who did something to a socket, and how we know.
+
+use crate::event::Task;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// A process, as it was when it acted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Effective uid.
+    pub uid: u32,
+    /// cgroup v2 id; 0: unknown.
+    pub cgroup: u64,
+    /// Command name.
+    pub comm: Box<str>,
+}
+
+/// How an owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// It called connect().
+    Connect,
+    /// It called listen().
+    Listen,
+    /// It called close(), or it exited.
+    Close,
+    /// It called shutdown().
+    Shutdown,
+    /// A guess: it listens on the port that the connection came in on.
+    Listener,
+}
+
+impl Source {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Listen => "listen",
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+/// A process and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Who.
+    pub process: Arc<Process>,
+    /// How we know.
+    pub source: Source,
+}
+
+/// One copy of each process, however many flows name it.
+#[derive(Debug, Default)]
+pub struct Processes {
+    known: HashMap<(u32, [u8; 16]), Arc<Process>>,
+}
+
+/// How many processes are remembered before the memory is started afresh. Flows keep what they hold.
+const MAX_PROCESSES: usize = 16_384;
+
+impl Processes {
+    /// The process this task belongs to.
+    pub fn of(&mut self, task: &Task) -> Arc<Process> {
+        let key = (task.pid, task.comm);
+        match self.known.get(&key) {
+            // A pid that was reused by the same command under another user or in another container is another.
+            Some(known) if known.uid == task.uid && known.cgroup == task.cgroup => Arc::clone(known),
+            _ => {
+                if self.known.len() >= MAX_PROCESSES {
+                    self.known.clear();
+                }
+                let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
+                let process = Arc::new(Process {
+                    pid: task.pid,
+                    uid: task.uid,
+                    cgroup: task.cgroup,
+                    comm: String::from_utf8_lossy(&task.comm[..end]).into(),
+                });
+                self.known.insert(key, Arc::clone(&process));
+                process
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Counts across all flows, for the summary.
+
+use super::cause::Cause;
+use crate::event::{Direction, Reason, Segment};
+use std::collections::BTreeMap;
+use tcptrace_common::state::STATES;
+
+/// Transition counts, `[old][new]` by state number.
+pub type Matrix = [[u64; STATES]; STATES];
+
+/// What the ledger has counted since it began.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Transitions folded. With a live source the kernel's own matrix is the exact one.
+    pub matrix: Matrix,
+    /// Of those, the ones that the kernel left to us to count (their filter was undecided).
+    pub decided_late: Matrix,
+    /// Segments sent again: `[segment][reason]`, by their positions in `ALL`.
+    pub retransmits: [[u64; Reason::ALL.len()]; Segment::ALL.len()],
+    /// Retransmissions that could not leave.
+    pub failed_sends: u64,
+    /// RSTs by direction and the kernel's reason (`""`: none given).
+    pub resets: BTreeMap<(&'static str, String), u64>,
+    /// Closes by cause.
+    pub causes: BTreeMap<Cause, u64>,
+    /// Transitions whose old state was not the one we knew: something was lost or filtered out between.
+    pub gaps: u64,
+    /// Flows forgotten because there were too many.
+    pub evicted: u64,
+}
+
+impl Totals {
+    pub(super) fn retransmit(&mut self, segment: Segment, reason: Reason, segments: u64) {
+        if let (Some(row), Some(column)) = (
+            Segment::ALL.iter().position(|kind| *kind == segment),
+            Reason::ALL.iter().position(|kind| *kind == reason),
+        ) {
+            self.retransmits[row][column] += segments;
+        }
+    }
+
+    pub(super) fn reset(&mut self, direction: Direction, reason: Option<&str>) {
+        let key = (direction.name(), reason.unwrap_or_default().to_owned());
+        *self.resets.entry(key).or_default() += 1;
+    }
+
+    /// All segments sent again.
+    pub fn retransmitted(&self) -> u64 {
+        self.retransmits.iter().flatten().sum()
+    }
+
+    /// All RSTs of one direction.
+    pub fn reset_count(&self, direction: Direction) -> u64 {
+        self.resets.iter().filter(|((way, _), _)| *way == direction.name()).map(|(_, count)| count).sum()
+    }
+}

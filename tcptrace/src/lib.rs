@@ -1,0 +1,34 @@
+//! tcptrace: what every TCP connection is doing, what it waits for, whose it is, and why it ended.
+//!
+//! Data goes one way, imports the other:
+//! `source` (kernel hooks, ring buffer) → `decode` → `event` → `flow` (the ledger) → entries → `view` (people) or `wire`
+//! (machines). `run` is the loop around it, `cmd` the commands on top.
+
+pub mod cli;
+mod cmd;
+pub mod decode;
+pub mod error;
+pub mod event;
+pub mod flow;
+pub mod run;
+pub mod source;
+pub mod summary;
+pub mod view;
+pub mod wall;
+pub mod wire;
+
+use std::process::ExitCode;
+
+/// Parses the arguments, runs the command, says what went wrong.
+pub fn main() -> ExitCode {
+    use clap::Parser;
+    let cli = cli::Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("TCPTRACE_LOG", "warn")).init();
+    match cmd::run(cli.command) {
+        Ok(()) => ExitCode::from(error::EXIT_OK),
+        Err(failure) => {
+            eprintln!("tcptrace: {failure:#}");
+            ExitCode::from(error::EXIT_ERROR)
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The one loop: wait, drain, fold, hand the entries on. Everything that can wake the program stands in [`Input`].
+
+use crate::{
+    event::Direction,
+    flow::{Capabilities, Entry, Ledger},
+    source::{
+        hooks::Way,
+        live::{Live, boot_time_ns},
+    },
+    summary::{LostCounts, Summary},
+};
+use std::{io, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+};
+
+/// How often the ring is emptied: with the time to print, well below 50 ms from event to line.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+/// How often the kernel's loss counters are read.
+const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
+/// Records between two looks at signals and deadlines.
+const BATCH: usize = 4096;
+
+/// Everything that wakes the loop.
+enum Input {
+    /// The timer, or a ring that fills up: drain.
+    Drain,
+    /// A signal, or the end of `--duration`.
+    Stop,
+}
+
+/// What a sink wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More.
+    Continue,
+    /// Enough, e.g. `--count` is reached.
+    Enough,
+}
+
+/// Where entries go.
+pub trait Sink {
+    /// One entry. A broken pipe ends the run quietly.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next>;
+
+    /// Events were lost since the last call.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()>;
+
+    /// A batch is complete: show it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// A trace from a started source to a sink.
+pub struct Run {
+    live: Live,
+    ledger: Ledger,
+    entries: Vec<Entry>,
+    started_ns: u64,
+    lost: LostCounts,
+    calls: bool,
+}
+
+impl Run {
+    /// Joins a started source with an empty ledger. `all_states`: nothing is hidden by a state filter.
+    pub fn new(live: Live, max_flows: usize, all_states: bool) -> Self {
+        let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
+        let capabilities = Capabilities {
+            cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
+            resets: attached("send_reset").is_some() && attached("receive_reset").is_some(),
+            all_states,
+        };
+        let started_ns = boot_time_ns();
+        let calls = attached("retransmit_call") == Some(Way::Kprobe);
+        Self {
+            ledger: Ledger::new(capabilities, max_flows, started_ns),
+            live,
+            entries: Vec::new(),
+            started_ns,
+            lost: LostCounts::default(),
+            calls,
+        }
+    }
+
+    /// Runs until a signal, the end of `duration`, or a sink that has enough; then detaches, hands over what was still
+    /// on its way, and gives the summary.
+    ///
+    /// # Errors
+    /// The sink's, other than a broken pipe.
+    pub async fn until_stopped(
+        mut self,
+        duration: Option<Duration>,
+        sink: &mut impl Sink,
+    ) -> io::Result<Summary> {
+        let mut wake = Wake::new(duration)?;
+        let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
+        let mut open = true;
+        while open {
+            match wake.next(&mut self.live).await? {
+                Input::Stop => break,
+                Input::Drain => {
+                    open = self
+                        .drain(&mut wake, sink)
+                        .and_then(|next| {
+                            sink.flush()?;
+                            Ok(next == Next::Continue)
+                        })
+                        .or_else(broken_pipe)?
+                }
+            }
+            if Instant::now() >= look_for_loss {
+                look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
+                open &= self.tell_loss(sink).map(|()| true).or_else(broken_pipe)?;
+            }
+        }
+        self.finish(open, sink)
+    }
+
+    /// Empties the ring. Looks up for a stop now and then: under full load it may never become empty.
+    fn drain(&mut self, wake: &mut Wake, sink: &mut impl Sink) -> io::Result<Next> {
+        // Everything before this moment is in the ring, so closes may be judged up to here.
+        let now_ns = boot_time_ns();
+        loop {
+            let ledger = &mut self.ledger;
+            let entries = &mut self.entries;
+            let count = self.live.drain(BATCH, |event| ledger.fold(event, entries));
+            if count < BATCH {
+                self.ledger.tick(now_ns, &mut self.entries);
+            }
+            if self.hand_over(sink)? == Next::Enough {
+                return Ok(Next::Enough);
+            }
+            if count < BATCH || wake.deadline_passed() {
+                return Ok(Next::Continue);
+            }
+            sink.flush()?;
+        }
+    }
+
+    fn hand_over(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
+        for entry in self.entries.drain(..) {
+            if sink.entry(&entry)? == Next::Enough {
+                return Ok(Next::Enough);
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    fn tell_loss(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        let lost = LostCounts::new(&self.live.counters(), self.live.missed(), self.live.undecodable());
+        let more = lost.since(&self.lost);
+        self.lost = lost;
+        if more.total() > 0 {
+            let now_ns = boot_time_ns();
+            self.ledger.lost(now_ns);
+            sink.lost(now_ns, &more)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, open: bool, sink: &mut impl Sink) -> io::Result<Summary> {
+        let ended_ns = boot_time_ns();
+        self.live.detach();
+        let ledger = &mut self.ledger;
+        let entries = &mut self.entries;
+        while self.live.drain(BATCH, |event| ledger.fold(event, entries)) == BATCH {}
+        let open_flows = self.ledger.len();
+        self.ledger.finish(&mut self.entries);
+        if open {
+            let rest = self.hand_over(sink).and_then(|_| self.tell_loss(sink)).and_then(|()| sink.flush());
+            rest.map(|()| true).or_else(broken_pipe)?;
+        }
+        let counters = self.live.counters();
+        let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
+        let totals = self.ledger.totals().clone();
+        log::debug!("{} RST received", totals.reset_count(Direction::Received));
+        Ok(Summary::new(
+            ended_ns.saturating_sub(self.started_ns),
+            &counters,
+            totals,
+            lost,
+            self.calls,
+            open_flows,
+        ))
+    }
+}
+
+/// Nobody reads any more: that is an end, not an error.
+fn broken_pipe(error: io::Error) -> io::Result<bool> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(false) } else { Err(error) }
+}
+
+struct Wake {
+    timer: Interval,
+    deadline: Option<Instant>,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Wake {
+    fn new(duration: Option<Duration>) -> io::Result<Self> {
+        let mut timer = interval(DRAIN_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            timer,
+            deadline: duration.map(|duration| Instant::now() + duration),
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    fn deadline_passed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    async fn next(&mut self, live: &mut Live) -> io::Result<Input> {
+        let deadline = self.deadline;
+        let never = Instant::now() + Duration::from_secs(86_400);
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Ok(Input::Stop),
+            _ = self.terminate.recv() => Ok(Input::Stop),
+            () = sleep_until(deadline.unwrap_or(never)), if deadline.is_some() => Ok(Input::Stop),
+            full = live.filling_up() => full.map(|()| Input::Drain),
+            _ = self.timer.tick() => Ok(Input::Drain),
+        }
+    }
+}

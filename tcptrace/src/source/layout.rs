@@ -1,0 +1,92 @@
+//! From the running kernel's types to the offsets the programs use.
+
+use super::btf::{Btf, Place};
+use tcptrace_common::layout::{COMMON_BYTES, Member, Offsets};
+
+/// Members without which no program can tell one connection from another.
+const REQUIRED: [&str; 9] = [
+    "skc_family",
+    "skc_state",
+    "skc_num",
+    "skc_dport",
+    "skc_daddr",
+    "skc_rcv_saddr",
+    "skc_v6_daddr",
+    "skc_v6_rcv_saddr",
+    "sk_protocol",
+];
+
+/// Looks every member up.
+///
+/// # Errors
+/// A required member is missing or lies where the programs do not look; the sentence names it.
+pub fn resolve(btf: &Btf) -> Result<Offsets, String> {
+    let offsets = Offsets::resolve(|member| usable(member, btf.member(member.of, member.path)?));
+    for (member, offset) in offsets.each() {
+        if REQUIRED.contains(&member.path) && offset == tcptrace_common::layout::ABSENT {
+            return Err(format!(
+                "the kernel's types do not show {}.{} as {} bytes; please report this kernel",
+                member.of, member.path, member.size
+            ));
+        }
+    }
+    Ok(offsets)
+}
+
+fn usable(member: &Member, place: Place) -> Option<u32> {
+    let size_fits = member.size == 0 || member.size == place.size;
+    // The two bit fields we read start at fixed bits of their byte: the programs mask and shift by constants.
+    let bits_fit = match (member.path, place.bits) {
+        ("icsk_ca_state", bits) => bits == Some((0, 5)),
+        ("num_timeout", bits) => bits == Some((1, 7)),
+        (_, bits) => bits.is_none(),
+    };
+    let inside = member.of != "sock_common" || (place.offset + place.size) as usize <= COMMON_BYTES;
+    // The low byte of a wider flags member.
+    let last = if cfg!(target_endian = "big") && member.path == "tcp_flags" { place.size - 1 } else { 0 };
+    (size_fits && bits_fit && inside).then_some(place.offset + last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::btf::KERNEL_BTF;
+    use btfparse::{Offset, Readable, TypeInformation};
+    use std::path::Path;
+
+    struct Bytes(Vec<u8>);
+
+    impl Readable for Bytes {
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+            let start = offset as usize;
+            let source = self.0.get(start..start + buffer.len());
+            let source =
+                source.ok_or_else(|| btfparse::Error::new(btfparse::ErrorKind::IOError, "out of range"))?;
+            buffer.copy_from_slice(source);
+            Ok(())
+        }
+    }
+
+    /// An independent reader agrees on every member that we use.
+    #[test]
+    fn offsets_equal_those_of_btfparse() {
+        let Ok(data) = std::fs::read(KERNEL_BTF) else {
+            println!("no BTF on this machine: nothing to compare");
+            return;
+        };
+        let ours = resolve(&Btf::read(Path::new(KERNEL_BTF)).unwrap()).unwrap();
+        let theirs = TypeInformation::new(&Bytes(data)).unwrap();
+        let mut compared = 0;
+        for (member, offset) in ours.each().filter(|(_, offset)| *offset != tcptrace_common::layout::ABSENT) {
+            let id = theirs.id_of(member.of).unwrap();
+            let (_, place) = theirs.offset_of(id, member.path).unwrap();
+            let expected = match place {
+                Offset::ByteOffset(byte) => byte,
+                Offset::BitOffsetAndSize(bit, _) => bit / 8,
+            };
+            assert_eq!(offset, expected, "{}.{}", member.of, member.path);
+            compared += 1;
+        }
+        assert!(compared > 40, "only {compared} members were found");
+    }
+}

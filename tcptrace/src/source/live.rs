@@ -1,0 +1,138 @@
+//! The live source: drains the ring buffer, and knows what did not fit into it.
+
+use super::load::{LoadOptions, Loaded, load};
+use crate::{decode::Decoder, error::StartError, event::Event};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use nix::time::{ClockId, clock_gettime};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+use tcptrace_common::counters::Counters;
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A running trace. Dropping it detaches everything.
+pub struct Live {
+    loaded: Option<Loaded>,
+    ring: AsyncFd<RingBuf<MapData>>,
+    counters: PerCpuArray<MapData, Counters>,
+    decoder: Decoder,
+    undecodable: u64,
+    missed_before_detach: u64,
+}
+
+impl Live {
+    /// Loads, attaches, and is ready to be drained. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn start(options: &LoadOptions) -> Result<Self, StartError> {
+        let mut loaded = load(options)?;
+        let unexpected = |what: &str, why: String| StartError::Unexpected { what: what.into(), why };
+        let mut take = |name: &str| {
+            loaded.ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
+        };
+        let (ring, counters) = (take("EVENTS")?, take("COUNTERS")?);
+        let ring = RingBuf::try_from(ring).map_err(|error| unexpected("EVENTS", error.to_string()))?;
+        let counters =
+            PerCpuArray::try_from(counters).map_err(|error| unexpected("COUNTERS", error.to_string()))?;
+        // SAFETY: the ring buffer owns its descriptor and always reports the same one.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(|error| unexpected("waiting for the ring buffer", error.to_string()))?;
+        Ok(Self {
+            decoder: Decoder::new(&loaded.reset_reasons),
+            loaded: Some(loaded),
+            ring,
+            counters,
+            undecodable: 0,
+            missed_before_detach: 0,
+        })
+    }
+
+    /// What is attached; `None` after [`Live::detach`].
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
+    }
+
+    /// Waits until the kernel says that the ring fills up. In between nothing wakes us: drain on a timer too.
+    ///
+    /// # Errors
+    /// The reactor is gone.
+    pub async fn filling_up(&mut self) -> io::Result<()> {
+        self.ring.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Hands up to `most` events over, in the kernel's order. Returns how many records there were; fewer than `most`
+    /// means that the ring is empty.
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Event)) -> usize {
+        let ring = self.ring.get_mut();
+        let mut count = 0;
+        while count < most
+            && let Some(record) = ring.next()
+        {
+            count += 1;
+            match self.decoder.decode(&record) {
+                Ok(event) => take(&event),
+                Err(error) => {
+                    log::debug!("a record cannot be decoded: {error}");
+                    self.undecodable += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// The kernel's counters, all CPUs added up.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::ZERO;
+        match self.counters.get(&0, 0) {
+            Ok(each) => each.iter().for_each(|cpu| sum.add(cpu)),
+            Err(error) => log::warn!("the kernel's counters cannot be read: {error}"),
+        }
+        sum
+    }
+
+    /// Records that could not be decoded. Always 0, unless programs and decoder disagree.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// Times that the kernel skipped a program because it was already running on that CPU. Such events are in no
+    /// counter of ours. Shown by the kernel from 5.12 on.
+    pub fn missed(&self) -> u64 {
+        let Some(loaded) = &self.loaded else { return self.missed_before_detach };
+        let misses = |fd: i32| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+            let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+            misses.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        let fds = loaded.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        fds.map(|fd| misses(fd.as_fd().as_raw_fd())).sum()
+    }
+
+    /// Detaches every program. What is in the ring can still be drained, the counters can still be read.
+    pub fn detach(&mut self) {
+        self.missed_before_detach = self.missed();
+        self.loaded = None;
+    }
+}
+
+/// Now, on the clock that the kernel programs use (CLOCK_BOOTTIME), in nanoseconds.
+pub fn boot_time_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_BOOTTIME)
+}
+
+/// What to add to boot time to get the time of day, in nanoseconds since 1970.
+pub fn wall_offset_ns() -> i64 {
+    nanoseconds(ClockId::CLOCK_REALTIME).cast_signed() - boot_time_ns().cast_signed()
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    match clock_gettime(clock) {
+        Ok(time) => {
+            (time.tv_sec() as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec() as u64)
+        }
+        Err(_) => 0, // both clocks exist on every kernel that has ring buffers
+    }
+}

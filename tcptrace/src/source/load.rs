@@ -1,0 +1,493 @@
+//! Loads the object with sizes, filter and offsets, and attaches the hook table, each hook in the best way this
+//! kernel allows.
+
+use super::{
+    btf::{Btf, KERNEL_BTF},
+    filter::FilterSpec,
+    hooks::{Hook, Outcome, RETRANSMIT_CALL, TRACEPOINTS, Way},
+    layout,
+    privileges::{Privileges, kernel_version},
+    tracefs,
+};
+use crate::error::StartError;
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap as BpfHashMap, MapData, MapError, lpm_trie},
+    programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use tcptrace_common::{
+    config::{CALLS_ALL, CALLS_FAILED, CALLS_OFF, Config},
+    layout::{NO_FIELD, Offsets, Record},
+};
+use zerocopy::IntoBytes;
+
+/// The kernel programs. Aligned, as the ELF parser wants it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcptrace-ebpf.o"));
+
+/// Default size of the ring buffer in bytes.
+pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
+/// The smallest ring the kernel makes: one page.
+pub const MIN_RING_BYTES: u32 = 4096;
+
+/// Which ways of attaching may be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum HookChoice {
+    /// The best that works, hook by hook.
+    #[default]
+    Auto,
+    /// Only tp_btf.
+    Btf,
+    /// Only raw tracepoints.
+    Raw,
+    /// Only classic tracepoints.
+    Classic,
+}
+
+/// What retransmissions are learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RetransmitChoice {
+    /// The tracepoint, and the function probe beside it where the kernel has kprobes.
+    #[default]
+    Auto,
+    /// Only the function probe: attempts, without tail loss probes.
+    Kprobe,
+    /// Only the tracepoint.
+    Tracepoint,
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Ways of attaching.
+    pub hooks: HookChoice,
+    /// Source of retransmissions.
+    pub retransmit: RetransmitChoice,
+    /// Size of the ring in bytes: a power of two, at least [`MIN_RING_BYTES`].
+    pub ring_bytes: u32,
+    /// The kernel's type information; `None`: pretend that there is none.
+    pub btf: Option<PathBuf>,
+    /// What to let through.
+    pub filter: FilterSpec,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            hooks: HookChoice::Auto,
+            retransmit: RetransmitChoice::Auto,
+            ring_bytes: DEFAULT_RING_BYTES,
+            btf: Some(PathBuf::from(KERNEL_BTF)),
+            filter: FilterSpec::default(),
+        }
+    }
+}
+
+/// Programs in the kernel, and what is known about them. Dropping it detaches them all.
+pub struct Loaded {
+    /// Programs, links and maps.
+    pub ebpf: Ebpf,
+    /// What became of each hook.
+    pub outcomes: Vec<Outcome>,
+    /// The state programs make a cookie at a socket's first event, so it identifies the flow.
+    pub cookies: bool,
+    /// `enum sk_rst_reason` of this kernel; empty where it has none.
+    pub reset_reasons: Vec<(u32, String)>,
+}
+
+/// Loads and attaches.
+///
+/// # Errors
+/// Says what is missing, why, and what to type.
+pub fn load(options: &LoadOptions) -> Result<Loaded, StartError> {
+    check_machine()?;
+    let machine = Machine::read(options);
+    // 5.9 to 5.11 have tp_btf but not the cookie helper: there is no way to ask but to try.
+    match attach_all(options, &machine, true) {
+        Err(StartError::NoStateHook { .. }) if machine.offsets.is_ok() => {
+            attach_all(options, &machine, false)
+        }
+        Ok(loaded) if !loaded.cookies && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf) => {
+            match attach_all(options, &machine, false) {
+                Ok(better) if better.way_of("state") == Some(Way::Btf) => Ok(better),
+                _ => Ok(loaded),
+            }
+        }
+        other => other,
+    }
+}
+
+impl Loaded {
+    /// How the hook with this stem is attached.
+    pub fn way_of(&self, stem: &str) -> Option<Way> {
+        self.outcomes.iter().find(|outcome| outcome.hook.stem == stem)?.way
+    }
+}
+
+/// The empty program on the state tracepoint, for comparing costs. Dropping it detaches it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_empty() -> Result<Ebpf, StartError> {
+    check_machine()?;
+    let unexpected = |why: String| StartError::Unexpected { what: "attaching the empty program".into(), why };
+    let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|error| unexpected(chain(&error)))?;
+    let btf = aya::Btf::from_sys_fs().map_err(|error| unexpected(chain(&error)))?;
+    let program: Result<&mut BtfTracePoint, String> = program(&mut ebpf, "empty_btf");
+    let program = program.map_err(unexpected)?;
+    let attached = program.load("inet_sock_set_state", &btf).and_then(|()| program.attach());
+    attached.map_err(|error| unexpected(explain(&error)))?;
+    Ok(ebpf)
+}
+
+fn check_machine() -> Result<(), StartError> {
+    if OBJECT.is_empty() {
+        return Err(StartError::NoPrograms);
+    }
+    let (release, version) = kernel_version();
+    if version.is_some_and(|version| version < (5, 8)) {
+        return Err(StartError::OldKernel(release));
+    }
+    let missing = Privileges::read().missing();
+    if !missing.is_empty() {
+        let command: Vec<_> = std::env::args().collect();
+        let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+        return Err(StartError::Capability { missing, command: command.join(" "), program });
+    }
+    // Up to 5.10 maps count against this limit; where it may not be raised the maps themselves will tell.
+    if version.is_some_and(|version| version < (5, 11)) {
+        use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+        if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+            log::warn!("the limit of locked memory cannot be raised: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// What this kernel offers, read once.
+struct Machine {
+    offsets: Result<Offsets, String>,
+    retransmit_arguments: usize,
+    reset_arguments: usize,
+    reset_reasons: Vec<(u32, String)>,
+    probe_read: bool,
+    /// Records of the classic tracepoints in [`TRACEPOINTS`]' order.
+    records: Vec<Result<Record, String>>,
+}
+
+impl Machine {
+    fn read(options: &LoadOptions) -> Self {
+        let btf = match &options.btf {
+            Some(path) => Btf::read(path).map_err(|error| error.to_string()),
+            None => Err("switched off with --btf none".to_owned()),
+        };
+        let arguments = |name| btf.as_ref().ok().and_then(|btf| btf.tracepoint_arguments(name)).unwrap_or(2);
+        let offsets = btf.as_ref().map_err(String::clone).and_then(layout::resolve);
+        let wants_classic = options.hooks == HookChoice::Classic
+            || (options.hooks == HookChoice::Auto && (offsets.is_err() || tracefs::find().is_some()));
+        let tracefs = match tracefs::find() {
+            Some(place) => Ok(place),
+            None if wants_classic => tracefs::mount_privately(),
+            None => Err("tracefs is not mounted".to_owned()),
+        };
+        let record = |hook: &Hook| match &tracefs {
+            Ok(place) => tracefs::record(place, hook.category, hook.target),
+            Err(why) => Err(why.clone()),
+        };
+        Self {
+            retransmit_arguments: arguments("tcp_retransmit_skb"),
+            reset_arguments: arguments("tcp_send_reset"),
+            reset_reasons: reset_reasons(btf.as_ref().ok()),
+            probe_read: Privileges::read().probe_read(),
+            records: TRACEPOINTS.iter().map(record).collect(),
+            offsets,
+        }
+    }
+
+    fn config(&self, options: &LoadOptions, cookie_helper: bool, calls: u8) -> Config {
+        let mut config = Config::EMPTY;
+        config.offsets = *self.offsets.as_ref().unwrap_or(&Offsets::NONE);
+        config.filter = options.filter.switches();
+        // A quarter full is soon enough: the timer empties it fifty times a second. A small ring fills between
+        // two looks of a few dozen records, so it is looked at every time.
+        config.wake_bytes = options.ring_bytes / 4;
+        config.wake_every = if options.ring_bytes >= 1 << 20 { 32 } else { 1 };
+        config.cookie_helper = u8::from(cookie_helper);
+        config.tcp_sock_helper = 1;
+        config.probe_read = u8::from(self.probe_read);
+        config.retransmit_err = u8::from(self.retransmit_arguments > 2);
+        config.reset_reason = u8::from(self.reset_arguments > 2);
+        config.calls = calls;
+        let records = &mut config.records;
+        for (hook, record) in TRACEPOINTS.iter().zip(&self.records) {
+            let slot = match hook.stem {
+                "destroy" => &mut records.destroy_sock,
+                "receive_reset" => &mut records.receive_reset,
+                "send_reset" => &mut records.send_reset,
+                "retransmit" => &mut records.retransmit_skb,
+                "synack" => &mut records.retransmit_synack,
+                _ => &mut records.set_state,
+            };
+            *slot = *record.as_ref().unwrap_or(&Record::NONE);
+        }
+        config
+    }
+}
+
+/// The kernel's names without their common prefix, in lower case: `tcp-abort-on-close`.
+fn reset_reasons(btf: Option<&Btf>) -> Vec<(u32, String)> {
+    let names = btf.map(|btf| btf.enum_names("sk_rst_reason")).unwrap_or_default();
+    let short =
+        |name: String| name.trim_start_matches("SK_RST_REASON_").to_ascii_lowercase().replace('_', "-");
+    names.into_iter().map(|(number, name)| (number, short(name))).collect()
+}
+
+fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> Result<Loaded, StartError> {
+    let tracepoint = options.retransmit != RetransmitChoice::Kprobe;
+    let calls = match (options.retransmit, machine.retransmit_arguments) {
+        (RetransmitChoice::Kprobe, _) => CALLS_ALL,
+        (RetransmitChoice::Auto, ..=2) => CALLS_FAILED,
+        _ => CALLS_OFF,
+    };
+    let config = machine.config(options, cookie_helper, calls);
+    let mut ebpf = EbpfLoader::new()
+        .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| maps_error(&error))?;
+    fill_filter(&mut ebpf, &options.filter)?;
+    start_log(&mut ebpf);
+
+    let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error));
+    let mut outcomes = Vec::new();
+    for (hook, record) in TRACEPOINTS.iter().zip(&machine.records) {
+        let mut outcome = Outcome { hook, way: None, refused: Vec::new() };
+        if hook.stem != "retransmit" || tracepoint {
+            for way in ways(options.hooks) {
+                match attach(&mut ebpf, hook, way, machine, record, types.as_ref()) {
+                    Ok(()) => {
+                        outcome.way = Some(way);
+                        break;
+                    }
+                    Err(why) => outcome.refused.push((way, why)),
+                }
+            }
+        }
+        if hook.required && outcome.way.is_none() {
+            return Err(no_state_hook(options.hooks, &outcome));
+        }
+        outcomes.push(outcome);
+    }
+    if options.retransmit != RetransmitChoice::Tracepoint {
+        outcomes.push(attach_calls(&mut ebpf, options, machine)?);
+    }
+    let by_btf = outcomes.iter().any(|outcome| outcome.hook.stem == "state" && outcome.way == Some(Way::Btf));
+    Ok(Loaded {
+        ebpf,
+        outcomes,
+        cookies: by_btf && cookie_helper,
+        reset_reasons: machine.reset_reasons.clone(),
+    })
+}
+
+fn ways(choice: HookChoice) -> Vec<Way> {
+    match choice {
+        HookChoice::Auto => vec![Way::Btf, Way::Raw, Way::Classic],
+        HookChoice::Btf => vec![Way::Btf],
+        HookChoice::Raw => vec![Way::Raw],
+        HookChoice::Classic => vec![Way::Classic],
+    }
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    hook: &Hook,
+    way: Way,
+    machine: &Machine,
+    record: &Result<Record, String>,
+    types: Result<&aya::Btf, &String>,
+) -> Result<(), String> {
+    let needs_offsets = || machine.offsets.as_ref().map(|_| ()).map_err(|why| format!("no offsets: {why}"));
+    let refused = |error: ProgramError| explain(&error);
+    match way {
+        Way::Btf => {
+            needs_offsets()?;
+            let types = types.map_err(Clone::clone)?;
+            let program: &mut BtfTracePoint = program(ebpf, &format!("{}_btf", hook.stem))?;
+            program.load(hook.target, types).map_err(refused)?;
+            program.attach().map_err(refused)?;
+        }
+        Way::Raw => {
+            needs_offsets()?;
+            let program: &mut RawTracePoint = program(ebpf, &format!("{}_raw", hook.stem))?;
+            program.load().map_err(refused)?;
+            program.attach(hook.target).map_err(refused)?;
+        }
+        Way::Classic => {
+            check_record(hook, record.as_ref().map_err(Clone::clone)?)?;
+            let program: &mut TracePoint = program(ebpf, &format!("{}_classic", hook.stem))?;
+            program.load().map_err(refused)?;
+            program.attach(hook.category, hook.target).map_err(refused)?;
+        }
+        Way::Kprobe => return Err("not a tracepoint".to_owned()),
+    }
+    Ok(())
+}
+
+/// A record without the fields its program reads cannot be used.
+fn check_record(hook: &Hook, record: &Record) -> Result<(), String> {
+    let needed: &[u16] = match hook.stem {
+        "state" => &[record.sk, record.old, record.new, record.protocol, record.sport, record.saddr],
+        "retransmit" => &[record.sk, record.skb, record.state, record.sport, record.saddr],
+        "send_reset" => &[record.sk, record.skb, record.state],
+        "synack" => &[record.req, record.sport, record.saddr],
+        _ => &[record.sk, record.sport, record.saddr],
+    };
+    if needed.contains(&NO_FIELD) {
+        return Err(format!("the record of {} lacks a field that tcptrace reads", hook.target));
+    }
+    Ok(())
+}
+
+/// The function probe. Its absence is an error only where the user asked for it.
+fn attach_calls(ebpf: &mut Ebpf, options: &LoadOptions, machine: &Machine) -> Result<Outcome, StartError> {
+    let mut outcome = Outcome { hook: &RETRANSMIT_CALL, way: None, refused: Vec::new() };
+    let attached = machine.offsets.as_ref().map_err(|why| format!("no offsets: {why}")).and_then(|_| {
+        // The return first: a call that began before both were there is then ignored, not left pending.
+        for name in ["retransmit_return", "retransmit_call"] {
+            let probe: &mut KProbe = program(ebpf, name)?;
+            probe.load().map_err(|error| explain(&error))?;
+            probe.attach("tcp_retransmit_skb", 0).map_err(|error| explain(&error))?;
+        }
+        Ok(())
+    });
+    match attached {
+        Ok(()) => outcome.way = Some(Way::Kprobe),
+        Err(why) if options.retransmit == RetransmitChoice::Kprobe => {
+            return Err(StartError::Forced { way: "auto --retransmit-hook kprobe".into(), why });
+        }
+        Err(why) => outcome.refused.push((Way::Kprobe, why)),
+    }
+    Ok(outcome)
+}
+
+fn no_state_hook(choice: HookChoice, outcome: &Outcome) -> StartError {
+    match (choice, outcome.refused.as_slice()) {
+        (HookChoice::Btf | HookChoice::Raw | HookChoice::Classic, [(way, why)]) => {
+            let way = match way {
+                Way::Btf => "btf",
+                Way::Raw => "raw",
+                _ => "classic",
+            };
+            StartError::Forced { way: way.into(), why: why.clone() }
+        }
+        (_, refused) => {
+            let reasons = refused.iter().map(|(way, why)| format!("  {way}: {why}"));
+            StartError::NoStateHook { reasons: reasons.collect() }
+        }
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    program.try_into().map_err(|error: ProgramError| chain(&error))
+}
+
+fn fill_filter(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), StartError> {
+    let unexpected =
+        |what: &str, why: String| StartError::Unexpected { what: format!("filling {what}"), why };
+    fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = K>) -> Result<(), String> {
+        let map = ebpf.map_mut(name).ok_or("no such map")?;
+        let mut map: BpfHashMap<&mut MapData, K, u8> = map.try_into().map_err(|e: MapError| chain(&e))?;
+        for key in keys {
+            map.insert(key, 1, 0).map_err(|e| chain(&e))?;
+        }
+        Ok(())
+    }
+    fill(ebpf, "NETNS", filter.netns.iter().copied()).map_err(|why| unexpected("NETNS", why))?;
+    fill(ebpf, "CGROUPS", filter.cgroups.iter().copied()).map_err(|why| unexpected("CGROUPS", why))?;
+    fill(ebpf, "UIDS", filter.uids.iter().copied()).map_err(|why| unexpected("UIDS", why))?;
+    fill_ports(ebpf, filter).map_err(|why| unexpected("PORTS", why))?;
+    fill_networks(ebpf, filter).map_err(|why| unexpected("ADDRESSES", why))
+}
+
+fn fill_ports(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {
+    if filter.switches().ports == 0 {
+        return Ok(());
+    }
+    let table: [u8; 1 << 16] = filter.port_table().try_into().map_err(|_| "the table has the wrong size")?;
+    let map = ebpf.map_mut("PORTS").ok_or("no such map")?;
+    let mut map: Array<&mut MapData, [u8; 1 << 16]> = map.try_into().map_err(|e: MapError| chain(&e))?;
+    map.set(0, table, 0).map_err(|e| chain(&e))
+}
+
+fn fill_networks(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {
+    let map = ebpf.map_mut("ADDRESSES").ok_or("no such map")?;
+    let mut map: lpm_trie::LpmTrie<&mut MapData, [u8; 16], u8> =
+        map.try_into().map_err(|e: MapError| chain(&e))?;
+    for (length, address) in filter.networks() {
+        map.insert(&lpm_trie::Key::new(length, address), 1, 0).map_err(|e| chain(&e))?;
+    }
+    Ok(())
+}
+
+/// Debug messages of the programs, where they are compiled in.
+fn start_log(_ebpf: &mut Ebpf) {
+    #[cfg(feature = "ebpf-log")]
+    if let Err(error) = aya_log::EbpfLogger::init(_ebpf) {
+        log::warn!("the programs' messages cannot be read: {error}");
+    }
+}
+
+fn maps_error(error: &EbpfError) -> StartError {
+    match error {
+        EbpfError::MapError(_) => StartError::Maps(chain(error)),
+        _ => StartError::Unexpected { what: "loading the kernel programs".into(), why: chain(error) },
+    }
+}
+
+/// An error with all its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What the kernel said to a program; of the verifier's log only the end, which has the reason.
+fn explain(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return chain(error) };
+    let log = verifier_log.to_string();
+    let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    // The last lines are statistics; what went wrong stands right before them.
+    let statistics = ["processed ", "verification time", "stack depth"];
+    let said = |line: &&str| !statistics.iter().any(|start| line.starts_with(start));
+    let end = lines.iter().rposition(said).map_or(0, |at| at + 1);
+    let tail = lines.get(end.saturating_sub(3)..end).unwrap_or_default().join(" | ");
+    match (tail.is_empty(), io_error.kind()) {
+        (true, io::ErrorKind::PermissionDenied) => {
+            format!("the kernel refuses such programs here ({io_error})")
+        }
+        (true, _) => io_error.to_string(),
+        (false, _) => {
+            format!("the verifier refused the program ({io_error}): {tail}; please report this kernel")
+        }
+    }
+}
+
+/// Is there type information of the running kernel?
+pub fn has_btf() -> bool {
+    Path::new(KERNEL_BTF).exists()
+}

@@ -1,0 +1,11 @@
+//! Where events come from: the hooks in the kernel. Imports nothing of what is done with them.
+
+pub mod btf;
+pub mod filter;
+pub mod hooks;
+mod layout;
+pub mod live;
+pub mod load;
+pub mod netns;
+pub mod privileges;
+mod tracefs;

@@ -1,0 +1,111 @@
+//! What is left when a trace ends: counts, and what is missing from them.
+
+use crate::flow::totals::{Matrix, Totals};
+use tcptrace_common::{
+    counters::Counters,
+    event::{KINDS, Kind},
+};
+
+/// Events that users do not see, and why. Exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// Found the ring full, by record kind.
+    ring: [u64; KINDS],
+    /// The kernel skipped the program: it was running already on that CPU.
+    missed: u64,
+    /// Could not be decoded.
+    undecodable: u64,
+}
+
+impl LostCounts {
+    /// From the kernel's counters and what the source noticed.
+    pub fn new(counters: &Counters, missed: u64, undecodable: u64) -> Self {
+        Self { ring: counters.lost, missed, undecodable }
+    }
+
+    /// Name and count of each kind that users are told of.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        const NAMES: [&str; 5] = ["transition", "retransmit", "syn-ack", "reset", "destroy"];
+        let of = |name: &str| {
+            Kind::ALL
+                .iter()
+                .zip(self.ring)
+                .filter(|(kind, _)| kind.name() == name)
+                .map(|(_, count)| count)
+                .sum()
+        };
+        let ring = NAMES.map(|name| (name, of(name)));
+        ring.into_iter().chain([("missed", self.missed), ("undecodable", self.undecodable)])
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.each().map(|(_, count)| count).sum()
+    }
+
+    /// What was lost since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut ring = self.ring;
+        for (now, before) in ring.iter_mut().zip(earlier.ring) {
+            *now = now.saturating_sub(before);
+        }
+        Self {
+            ring,
+            missed: self.missed.saturating_sub(earlier.missed),
+            undecodable: self.undecodable.saturating_sub(earlier.undecodable),
+        }
+    }
+}
+
+/// What the function probe counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of `tcp_retransmit_skb`.
+    pub attempts: u64,
+    /// Segments they asked for.
+    pub segments: u64,
+    /// Calls that failed.
+    pub failed: u64,
+}
+
+/// The end of a trace.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// How long it ran.
+    pub duration_ns: u64,
+    /// Transitions by pair of states, exact even when records were lost.
+    pub matrix: Matrix,
+    /// What the ledger counted.
+    pub totals: Totals,
+    /// The function probe's counts; `None` where it is not attached.
+    pub calls: Option<Calls>,
+    /// What is missing.
+    pub lost: LostCounts,
+    /// Flows that go on.
+    pub open_flows: usize,
+}
+
+impl Summary {
+    /// Joins the kernel's counts with the ledger's. `calls`: the function probe is attached.
+    pub fn new(
+        duration_ns: u64,
+        counters: &Counters,
+        totals: Totals,
+        lost: LostCounts,
+        calls: bool,
+        open_flows: usize,
+    ) -> Self {
+        let mut matrix = counters.matrix;
+        for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
+            for (count, late) in row.iter_mut().zip(late) {
+                *count += late;
+            }
+        }
+        let calls = calls.then_some(Calls {
+            attempts: counters.attempts,
+            segments: counters.attempted_segments,
+            failed: counters.failed,
+        });
+        Self { duration_ns, matrix, totals, calls, lost, open_flows }
+    }
+}

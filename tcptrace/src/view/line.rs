@@ -1,0 +1,209 @@
+//! One entry as one line: time, both ends, whose it is, what happened.
+
+use super::{Bytes, Duration, Palette, carrier, errno};
+use crate::{
+    event::{Carrier, Direction, Reason, Reset, Retransmit, Segment, TcpState, flag_names},
+    flow::{Closed, Entry, Role, Span, What, Who, cause::Cause},
+    wall::Wall,
+};
+use anstyle::Style;
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+/// Writes entries as aligned lines. Columns only grow, so that what stands on the screen stays aligned.
+#[derive(Debug)]
+pub struct Lines {
+    palette: Palette,
+    ends_width: usize,
+    owner_width: usize,
+    text: String,
+}
+
+/// Room for two IPv4 addresses with ports, and for a usual command with its pid.
+const ENDS_WIDTH: usize = 43;
+const OWNER_WIDTH: usize = 18;
+/// Columns stop growing here: a long line is better than a table nobody can read.
+const MAX_ENDS_WIDTH: usize = 96;
+
+impl Lines {
+    /// Lines in these styles.
+    pub fn new(palette: Palette) -> Self {
+        Self { palette, ends_width: ENDS_WIDTH, owner_width: OWNER_WIDTH, text: String::new() }
+    }
+
+    /// The names of the columns.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn header(&self, out: &mut impl Write) -> io::Result<()> {
+        let strong = self.palette.strong;
+        let (ends, owner) = (self.ends_width, self.owner_width);
+        writeln!(
+            out,
+            "{strong}{:<12} {:<ends$} {:<owner$} EVENT{strong:#}",
+            "TIME", "LOCAL -> REMOTE", "OWNER"
+        )
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn entry(&mut self, out: &mut impl Write, wall: &mut Wall, entry: &Entry) -> io::Result<()> {
+        let ends = ends(&entry.who);
+        let owner = owner(&entry.who);
+        self.ends_width = self.ends_width.max(ends.len().min(MAX_ENDS_WIDTH));
+        self.owner_width = self.owner_width.max(owner.len());
+        self.text.clear();
+        // Writing to a String cannot fail.
+        let style = match &entry.what {
+            What::Transition { old, new, in_state, by: _ } => self.transition(*old, *new, *in_state),
+            What::Retransmit(event) => self.retransmit(event),
+            What::Reset(event) => self.reset(event),
+            What::Close(closed) => self.close(closed),
+        };
+        let dim = self.palette.dim;
+        let (ends_width, owner_width) = (self.ends_width, self.owner_width);
+        writeln!(
+            out,
+            "{dim}{}{dim:#} {ends:<ends_width$} {owner:<owner_width$} {style}{}{style:#}",
+            wall.clock(entry.time_ns),
+            self.text
+        )
+    }
+
+    fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>) -> Style {
+        let _ = write!(self.text, "{:<11} -> {:<11}", old.name(), new.name());
+        if old == new {
+            self.text.push_str("  (descriptor closed)");
+        } else if let Some(span) = in_state.filter(|_| old != TcpState::Close) {
+            let bound = if span.exact { "after" } else { "after at least" };
+            let _ = write!(self.text, "  {bound} {}", Duration(span.ns));
+        }
+        self.text.truncate(self.text.trim_end().len());
+        match new {
+            TcpState::Established | TcpState::Listen => self.palette.good,
+            _ => Style::new(),
+        }
+    }
+
+    fn retransmit(&mut self, event: &Retransmit) -> Style {
+        let failed = event.err.filter(|err| *err != 0);
+        let _ = match failed {
+            Some(err) => write!(
+                self.text,
+                "retransmit of {} FAILED: {}",
+                segment(event.segment),
+                errno(err.unsigned_abs() as u16)
+            ),
+            None => write!(self.text, "retransmit {}", segment(event.segment)),
+        };
+        if event.segments > 1 {
+            let _ = write!(self.text, " x{}", event.segments);
+        }
+        if event.reason != Reason::Unknown {
+            let _ = write!(self.text, " by {}", event.reason.name());
+        }
+        if let Some(state) = event.state {
+            let _ = write!(self.text, " in {}", state.name());
+        }
+        if event.stalled > 0 {
+            let _ = write!(self.text, ", try {}", event.stalled);
+        }
+        if let Some((seq, end)) = event.sequence.filter(|_| event.segment == Segment::Data) {
+            let _ = write!(self.text, ", {} at seq {seq}", Bytes(u64::from(end.wrapping_sub(seq))));
+        }
+        if failed.is_some() { self.palette.bad } else { self.palette.warn }
+    }
+
+    fn reset(&mut self, event: &Reset) -> Style {
+        let _ = write!(self.text, "RST {}", event.direction.name());
+        if let Some(state) = event.state.filter(|_| event.carrier == Carrier::Full) {
+            let _ = write!(self.text, " in {}", state.name());
+        } else if event.carrier == Carrier::None {
+            self.text.push_str(", no socket");
+        } else if event.carrier != Carrier::Full {
+            let _ = write!(self.text, " by a {} socket", carrier(event.carrier));
+        }
+        if let Some(reason) = &event.reason {
+            let _ = write!(self.text, ": {reason}");
+        }
+        if let Some(flags) = event.answers.filter(|_| event.direction == Direction::Sent) {
+            let _ = write!(self.text, " (answers {})", flag_names(flags));
+        }
+        self.palette.bad
+    }
+
+    fn close(&mut self, closed: &Closed) -> Style {
+        let cause = closed.verdict.cause;
+        let _ = write!(self.text, "closed: {}", cause.sentence());
+        if cause == Cause::Unknown
+            && let Some(err) = closed.err.filter(|err| *err != 0)
+        {
+            let _ = write!(self.text, " ({})", errno(err));
+        }
+        if let Some(state) = closed.verdict.continues_as {
+            let _ = write!(self.text, "; goes on in {}", state.name());
+        }
+        if let Some(ns) = closed.duration_ns {
+            let _ = write!(self.text, " | lived {}", Duration(ns));
+        }
+        if let Some(numbers) = &closed.numbers {
+            let _ = write!(
+                self.text,
+                " | sent {} received {}",
+                Bytes(numbers.bytes_sent),
+                Bytes(numbers.bytes_received)
+            );
+            if numbers.srtt_us > 0 {
+                let _ = write!(self.text, " | rtt {}", Duration(u64::from(numbers.srtt_us) * 1000));
+            }
+            if numbers.total_retrans > 0 {
+                let _ = write!(self.text, " | {} retransmitted", numbers.total_retrans);
+            }
+            for (bytes, what) in [(numbers.unread, "unread"), (numbers.unsent, "never sent")] {
+                if bytes > 0 {
+                    let _ = write!(self.text, " | {} {what}", Bytes(u64::from(bytes)));
+                }
+            }
+        }
+        if let Some(closer) = &closed.closed_by {
+            let _ = write!(self.text, " | closed by {}/{}", closer.process.comm, closer.process.pid);
+        }
+        match cause {
+            Cause::Orderly | Cause::ListenerClosed | Cause::FinWait2Minisocket => self.palette.strong,
+            _ => self.palette.bad,
+        }
+    }
+}
+
+fn segment(segment: Segment) -> &'static str {
+    match segment {
+        Segment::Syn => "SYN",
+        Segment::SynAck => "SYN-ACK",
+        Segment::Fin => "FIN",
+        Segment::Data => "data",
+        Segment::Unknown => "segment",
+    }
+}
+
+fn ends(who: &Who) -> String {
+    if who.role == Role::Listen {
+        return format!("{} (listening)", who.ends.local());
+    }
+    format!("{} -> {}", who.ends.local(), who.ends.remote())
+}
+
+fn owner(who: &Who) -> String {
+    use crate::flow::owner::Source;
+    match &who.owner {
+        // A guess is marked as one.
+        Some(owner) if owner.source == Source::Listener => {
+            format!("{}/{}?", owner.process.comm, owner.process.pid)
+        }
+        Some(owner) => format!("{}/{}", owner.process.comm, owner.process.pid),
+        None => "-".to_owned(),
+    }
+}

@@ -1,0 +1,342 @@
+//! The stable serialised form: one JSON object a line. `docs/events.md` is its contract; fields may be added, never
+//! renamed.
+
+use crate::{
+    event::{Direction, Ends, Reason, Segment, TcpState, flag_names},
+    flow::{
+        Closed, DWELL_STATES, Entry, FlowId, What, Who,
+        owner::{Owner, Process},
+    },
+    summary::{LostCounts, Summary},
+    wall::Wall,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{io::Write, net::IpAddr};
+use tcptrace_common::state::STATES;
+
+/// The version in every line's `v`.
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct End {
+    addr: IpAddr,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct OwnerJson<'a> {
+    pid: u32,
+    comm: &'a str,
+    uid: u32,
+    source: &'a str,
+}
+
+#[derive(Serialize)]
+struct By<'a> {
+    pid: u32,
+    comm: &'a str,
+    uid: u32,
+}
+
+#[derive(Serialize)]
+struct Line<'a, Body> {
+    v: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: &'a str,
+    mono_ns: u64,
+    flow: Option<String>,
+    flow_id: &'static str,
+    netns: Option<u32>,
+    family: u8,
+    local: End,
+    remote: End,
+    role: &'static str,
+    owner: Option<OwnerJson<'a>>,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Serialize)]
+struct TransitionBody<'a> {
+    old: &'static str,
+    new: &'static str,
+    in_state_ns: Option<u64>,
+    exact: bool,
+    inferred: bool,
+    by: Option<By<'a>>,
+}
+
+#[derive(Serialize)]
+struct RetransmitBody {
+    state: Option<&'static str>,
+    segment: &'static str,
+    reason: &'static str,
+    evidence: &'static str,
+    segments: u16,
+    err: Option<i32>,
+    flags: Option<String>,
+    seq: Option<u32>,
+    end_seq: Option<u32>,
+    stall_retransmits: u8,
+    backoff: u8,
+    hook: &'static str,
+}
+
+#[derive(Serialize)]
+struct ResetBody<'a> {
+    direction: &'static str,
+    reason: Option<&'a str>,
+    state: Option<&'static str>,
+    socket: &'static str,
+    answers: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CloseBody<'a> {
+    cause: &'static str,
+    old: &'static str,
+    continues_as: Option<&'static str>,
+    errno: Option<u16>,
+    duration_ns: Option<u64>,
+    bytes_sent: Option<u64>,
+    bytes_acked: Option<u64>,
+    bytes_received: Option<u64>,
+    bytes_retransmitted: Option<u64>,
+    bytes_unread: Option<u32>,
+    bytes_unsent: Option<u32>,
+    retransmits: Option<u32>,
+    segments_sent: Option<u32>,
+    segments_received: Option<u32>,
+    srtt_us: Option<u32>,
+    min_rtt_us: Option<u32>,
+    dwell_ns: Map<String, Value>,
+    closed_by: Option<OwnerJson<'a>>,
+}
+
+/// Writes an entry as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn entry(out: &mut impl Write, wall: &mut Wall, entry: &Entry) -> serde_json::Result<()> {
+    match &entry.what {
+        What::Transition { old, new, in_state, by } => {
+            let body = TransitionBody {
+                old: old.name(),
+                new: new.name(),
+                in_state_ns: in_state.map(|span| span.ns),
+                exact: in_state.is_some_and(|span| span.exact),
+                inferred: false,
+                by: by.as_deref().map(by_json),
+            };
+            line(out, wall, "transition", entry, body)
+        }
+        What::Retransmit(event) => {
+            let body = RetransmitBody {
+                state: event.state.map(TcpState::name),
+                segment: event.segment.name(),
+                reason: event.reason.name(),
+                evidence: event.evidence,
+                segments: event.segments,
+                err: event.err,
+                flags: event.tcp_flags.map(flag_names),
+                seq: event.sequence.map(|(seq, _)| seq),
+                end_seq: event.sequence.map(|(_, end)| end),
+                stall_retransmits: event.stalled,
+                backoff: event.backoff,
+                hook: if event.from_call { "kprobe" } else { "tracepoint" },
+            };
+            line(out, wall, "retransmit", entry, body)
+        }
+        What::Reset(event) => {
+            let body = ResetBody {
+                direction: event.direction.name(),
+                reason: event.reason.as_deref(),
+                state: event.state.map(TcpState::name),
+                socket: crate::view::carrier(event.carrier),
+                answers: event.answers.map(flag_names),
+            };
+            line(out, wall, "reset", entry, body)
+        }
+        What::Close(closed) => line(out, wall, "close", entry, close(closed)),
+    }
+}
+
+fn close(closed: &Closed) -> CloseBody<'_> {
+    let numbers = closed.numbers.as_ref();
+    let dwell = DWELL_STATES.iter().zip(closed.dwell_ns).filter(|(_, ns)| *ns > 0);
+    CloseBody {
+        cause: closed.verdict.cause.name(),
+        old: closed.old.name(),
+        continues_as: closed.verdict.continues_as.map(TcpState::name),
+        errno: closed.err,
+        duration_ns: closed.duration_ns,
+        bytes_sent: numbers.map(|n| n.bytes_sent),
+        bytes_acked: numbers.map(|n| n.bytes_acked),
+        bytes_received: numbers.map(|n| n.bytes_received),
+        bytes_retransmitted: numbers.map(|n| n.bytes_retrans),
+        bytes_unread: numbers.map(|n| n.unread),
+        bytes_unsent: numbers.map(|n| n.unsent),
+        retransmits: numbers.map(|n| n.total_retrans),
+        segments_sent: numbers.map(|n| n.segs_out),
+        segments_received: numbers.map(|n| n.segs_in),
+        srtt_us: numbers.map(|n| n.srtt_us).filter(|us| *us > 0),
+        min_rtt_us: numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
+        dwell_ns: dwell.map(|(state, ns)| (state.name().to_owned(), Value::from(ns))).collect(),
+        closed_by: closed.closed_by.as_ref().map(owner_json),
+    }
+}
+
+fn line<Body: Serialize>(
+    out: &mut impl Write,
+    wall: &mut Wall,
+    kind: &'static str,
+    entry: &Entry,
+    body: Body,
+) -> serde_json::Result<()> {
+    let Who { id, netns, ends, role, owner } = &entry.who;
+    let (flow, flow_id) = match id {
+        FlowId::Cookie(cookie) => (Some(cookie.to_string()), "cookie"),
+        FlowId::Generation(number) => (Some(format!("g{number}")), "generation"),
+        FlowId::None => (None, "none"),
+    };
+    let line = Line {
+        v: VERSION,
+        kind,
+        time: wall.rfc3339(entry.time_ns),
+        mono_ns: entry.time_ns,
+        flow,
+        flow_id,
+        netns: (*netns != 0).then_some(*netns),
+        family: ends.family(),
+        local: local(ends),
+        remote: remote(ends),
+        role: role.name(),
+        owner: owner.as_ref().map(owner_json),
+        body,
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n").map_err(serde_json::Error::io)
+}
+
+fn local(ends: &Ends) -> End {
+    let end = ends.local();
+    End { addr: end.ip(), port: end.port() }
+}
+
+fn remote(ends: &Ends) -> End {
+    let end = ends.remote();
+    End { addr: end.ip(), port: end.port() }
+}
+
+fn owner_json(owner: &Owner) -> OwnerJson<'_> {
+    let Process { pid, comm, uid, .. } = &*owner.process;
+    OwnerJson { pid: *pid, comm, uid: *uid, source: owner.source.name() }
+}
+
+fn by_json(process: &Process) -> By<'_> {
+    By { pid: process.pid, comm: &process.comm, uid: process.uid }
+}
+
+/// A line that belongs to no flow.
+fn plain(
+    out: &mut impl Write,
+    wall: &mut Wall,
+    kind: &str,
+    now_ns: u64,
+    body: Value,
+) -> serde_json::Result<()> {
+    let mut object = Map::new();
+    object.insert("v".into(), VERSION.into());
+    object.insert("type".into(), kind.into());
+    object.insert("time".into(), wall.rfc3339(now_ns).into());
+    object.insert("mono_ns".into(), now_ns.into());
+    if let Value::Object(body) = body {
+        object.extend(body);
+    }
+    serde_json::to_writer(&mut *out, &object)?;
+    out.write_all(b"\n").map_err(serde_json::Error::io)
+}
+
+/// The first line: what is traced, and how.
+///
+/// # Errors
+/// Those of `out`.
+pub fn start(out: &mut impl Write, wall: &mut Wall, now_ns: u64, body: Value) -> serde_json::Result<()> {
+    plain(out, wall, "start", now_ns, body)
+}
+
+/// Events that were lost since the last such line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn lost(out: &mut impl Write, wall: &mut Wall, now_ns: u64, lost: &LostCounts) -> serde_json::Result<()> {
+    for (kind, count) in lost.each().filter(|(_, count)| *count > 0) {
+        plain(out, wall, "lost", now_ns, serde_json::json!({ "kind": kind, "count": count }))?;
+    }
+    Ok(())
+}
+
+/// The last line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn summary(
+    out: &mut impl Write,
+    wall: &mut Wall,
+    now_ns: u64,
+    summary: &Summary,
+) -> serde_json::Result<()> {
+    let totals = &summary.totals;
+    let mut retransmits = Map::new();
+    for (segment, row) in Segment::ALL.iter().zip(totals.retransmits) {
+        for (reason, count) in Reason::ALL.iter().zip(row).filter(|(_, count)| *count > 0) {
+            retransmits.insert(format!("{}/{}", segment.name(), reason.name()), count.into());
+        }
+    }
+    let resets = |direction: Direction| {
+        let of = totals.resets.iter().filter(|((way, _), _)| *way == direction.name());
+        let named = of.map(|((_, reason), count)| {
+            (if reason.is_empty() { "unknown".to_owned() } else { reason.clone() }, Value::from(*count))
+        });
+        Value::Object(named.collect())
+    };
+    let causes = totals.causes.iter().map(|(cause, count)| (cause.name().to_owned(), Value::from(*count)));
+    let lost = summary.lost.each().map(|(kind, count)| (kind.to_owned(), Value::from(count)));
+    let body = serde_json::json!({
+        "duration_ns": summary.duration_ns,
+        "matrix": matrix(&summary.matrix),
+        "transitions": summary.matrix.iter().flatten().sum::<u64>(),
+        "retransmits": retransmits,
+        "failed_sends": totals.failed_sends,
+        "retransmit_calls": summary.calls.map(|calls| serde_json::json!({
+            "attempts": calls.attempts, "segments": calls.segments, "failed": calls.failed,
+        })),
+        "resets": { "sent": resets(Direction::Sent), "received": resets(Direction::Received) },
+        "causes": Value::Object(causes.collect()),
+        "lost": summary.lost.total(),
+        "lost_by_kind": Value::Object(lost.collect()),
+        "evicted": totals.evicted,
+        "gaps": totals.gaps,
+        "open_flows": summary.open_flows,
+    });
+    plain(out, wall, "summary", now_ns, body)
+}
+
+fn matrix(counts: &[[u64; STATES]; STATES]) -> Value {
+    let mut rows = Map::new();
+    let states = || TcpState::ALL.into_iter();
+    for old in states() {
+        let row: Map<_, _> = states()
+            .filter_map(|new| {
+                let count = counts[old.number() as usize][new.number() as usize];
+                (count > 0).then(|| (new.name().to_owned(), Value::from(count)))
+            })
+            .collect();
+        if !row.is_empty() {
+            rows.insert(old.name().to_owned(), Value::Object(row));
+        }
+    }
+    Value::Object(rows)
+}
