@@ -43,14 +43,10 @@ fn tuple_passes(tuple: &Tuple) -> bool {
     }
     let conditions = config!(filter.ports);
     if conditions != 0 {
-        let Some(ports) = maps::PORTS.get_ptr(0) else { return false };
-        // SAFETY: a port is always inside a table of 65,536 bytes.
-        let (local, remote) = unsafe {
-            (*ports.cast::<u8>().add(tuple.lport as usize), *ports.cast::<u8>().add(tuple.rport as usize))
-        };
-        let mut met = (local & PORT_LOCAL) | (remote & PORT_REMOTE) | ((local | remote) & PORT_EITHER);
-        met &= conditions;
-        if met != conditions {
+        let of = |port: u16| maps::PORTS.get(u32::from(port)).copied().unwrap_or(0);
+        let (local, remote) = (of(tuple.lport), of(tuple.rport));
+        let met = (local & PORT_LOCAL) | (remote & PORT_REMOTE) | ((local | remote) & PORT_EITHER);
+        if met & conditions != conditions {
             return false;
         }
     }

@@ -15,9 +15,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// One entry: a byte a port, so that lists and ranges of any length cost one load.
+/// A byte a port, so that lists and ranges of any length cost one look. User space shrinks it to one entry where
+/// no port is asked for.
 #[map]
-pub static PORTS: Array<[u8; 65536]> = Array::with_max_entries(1, 0);
+pub static PORTS: Array<u8> = Array::with_max_entries(65536, 0);
 
 /// Networks given with `--addr`, IPv4 as `::ffff:a.b.c.d/96+n`.
 #[map]

@@ -9,7 +9,7 @@ use crate::{
     },
     summary::{LostCounts, Summary},
 };
-use std::{io, time::Duration};
+use std::{io, pin::Pin, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -26,7 +26,7 @@ const BATCH: usize = 4096;
 enum Input {
     /// The timer, or a ring that fills up: drain.
     Drain,
-    /// A signal, or the end of `--duration`.
+    /// A signal, the end of `--duration`, or of what is traced.
     Stop,
 }
 
@@ -91,21 +91,23 @@ impl Run {
         }
     }
 
-    /// Runs until a signal, the end of `duration`, or a sink that has enough; then detaches, hands over what was still
-    /// on its way, and gives the summary.
+    /// Runs until a signal, the end of `duration`, the end of `stop`, or a sink that has enough; then detaches, hands
+    /// over what was still on its way, and gives the summary.
     ///
     /// # Errors
     /// The sink's, other than a broken pipe.
     pub async fn until_stopped(
         mut self,
         duration: Option<Duration>,
+        stop: impl Future<Output = ()>,
         sink: &mut impl Sink,
     ) -> io::Result<Summary> {
         let mut wake = Wake::new(duration)?;
+        let mut stop = std::pin::pin!(stop);
         let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
         let mut open = true;
         while open {
-            match wake.next(&mut self.live).await? {
+            match wake.next(&mut self.live, stop.as_mut()).await? {
                 Input::Stop => break,
                 Input::Drain => {
                     open = self
@@ -173,8 +175,8 @@ impl Run {
         let ledger = &mut self.ledger;
         let entries = &mut self.entries;
         while self.live.drain(BATCH, |event| ledger.fold(event, entries)) == BATCH {}
-        let open_flows = self.ledger.len();
         self.ledger.finish(&mut self.entries);
+        let open_flows = self.ledger.len();
         if open {
             let rest = self.hand_over(sink).and_then(|_| self.tell_loss(sink)).and_then(|()| sink.flush());
             rest.map(|()| true).or_else(broken_pipe)?;
@@ -222,13 +224,14 @@ impl Wake {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    async fn next(&mut self, live: &mut Live) -> io::Result<Input> {
+    async fn next(&mut self, live: &mut Live, stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<Input> {
         let deadline = self.deadline;
         let never = Instant::now() + Duration::from_secs(86_400);
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => Ok(Input::Stop),
             _ = self.terminate.recv() => Ok(Input::Stop),
+            () = stop => Ok(Input::Stop),
             () = sleep_until(deadline.unwrap_or(never)), if deadline.is_some() => Ok(Input::Stop),
             full = live.filling_up() => full.map(|()| Input::Drain),
             _ = self.timer.tick() => Ok(Input::Drain),

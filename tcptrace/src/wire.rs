@@ -267,6 +267,25 @@ pub fn start(out: &mut impl Write, wall: &mut Wall, now_ns: u64, body: Value) ->
     plain(out, wall, "start", now_ns, body)
 }
 
+/// A remark between events: `details` are fields beside its `text`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn remark(
+    out: &mut impl Write,
+    wall: &mut Wall,
+    time_ns: u64,
+    kind: &str,
+    text: &str,
+    details: Value,
+) -> serde_json::Result<()> {
+    let mut body = Map::from_iter([("text".to_owned(), text.into())]);
+    if let Value::Object(details) = details {
+        body.extend(details);
+    }
+    plain(out, wall, kind, time_ns, Value::Object(body))
+}
+
 /// Events that were lost since the last such line.
 ///
 /// # Errors

@@ -1,12 +1,211 @@
-//! lab
+//! `tcptrace lab`: makes a TCP condition happen in two private network namespaces, and watches it.
+
+use super::trace::{Choice, Output, TraceArgs};
+use crate::{
+    event::TcpState,
+    flow::{Entry, FlowId, Role, What},
+    run::{Next, Run, Sink},
+    source::{
+        filter::FilterSpec,
+        live::{Live, boot_time_ns},
+    },
+    summary::LostCounts,
+};
+use anyhow::{Context, bail};
+use hashbrown::HashMap;
+use serde_json::json;
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+use tcptrace_lab::{Family, Lab, LabError, SCENARIOS, Scenario, Side, find};
+use tokio::sync::oneshot;
+
 /// Arguments of `lab`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Name of the scenario; `--list` shows them
+    #[arg(required_unless_present = "list")]
+    name: Option<String>,
+    /// List the scenarios: what each shows, and which commands it stands for
+    #[arg(long)]
+    list: bool,
+    /// IP version of the two hosts
+    #[arg(long, value_name = "4|6", default_value = "4", value_parser = ["4", "6"])]
+    family: String,
+    #[command(flatten)]
+    trace: TraceArgs,
+}
 
-/// Runs.
+/// Lists, or plays and watches.
 ///
 /// # Errors
-/// -
-pub fn run(_args: Args) -> anyhow::Result<()> {
-    Ok(())
+/// What is wrong, why, and what to type; also a path of states that is not the one expected.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let name = match (args.list, &args.name) {
+        (false, Some(name)) => name,
+        _ => return list(),
+    };
+    let Some(scenario) = find(name) else {
+        let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        bail!("there is no scenario {name:?}; there are: {}", names.join(" "));
+    };
+    let family = if args.family == "6" { Family::V6 } else { Family::V4 };
+    let lab = Lab::new(family).context("the lab cannot be set up")?;
+    let hosts = Side::ALL.map(|side| lab.netns(side));
+    let filter = FilterSpec { netns: hosts.into(), ..FilterSpec::default() };
+    let options = args.trace.load_options(filter);
+    super::block_on(async {
+        let live = Live::start(&options)?;
+        let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()));
+        if let Some(loaded) = live.loaded() {
+            output.output.begin(loaded)?;
+        }
+        output.remarks().push_back(Remark::plain(scenario.title));
+        let (ended, end) = oneshot::channel();
+        let remarks = Arc::clone(&output.remarks);
+        let play = thread::Builder::new().name("lab-script".into()).spawn(move || {
+            let result = play(scenario, &lab, &remarks);
+            let _ = ended.send(()); // nobody waits any more: the trace was interrupted
+            result
+        })?;
+        let run = Run::new(live, args.trace.max_flows, true);
+        let mut interrupted = true;
+        let stop = async {
+            let _ = end.await; // an error means that the script is gone: that is an end too
+            interrupted = false;
+        };
+        let summary = run.until_stopped(None, stop, &mut output).await?;
+        output.output.end(&summary)?;
+        if interrupted {
+            return Ok(()); // the namespaces vanish with us
+        }
+        match play.join() {
+            Ok(result) => {
+                result.with_context(|| format!("scenario {} did not play to its end", scenario.name))?
+            }
+            Err(_) => bail!("the script of {} panicked; please report this", scenario.name),
+        }
+        output.judge(scenario)
+    })
 }
+
+fn list() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written: io::Result<()> = SCENARIOS.iter().try_for_each(|scenario| {
+        writeln!(
+            out,
+            "{:<20} {}\n{:<20} instead of: {}\n",
+            scenario.name, scenario.title, "", scenario.replaces
+        )
+    });
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn play(scenario: &Scenario, lab: &Lab, remarks: &Mutex<VecDeque<Remark>>) -> Result<(), LabError> {
+    scenario.run(lab, &mut |stage| {
+        let remark =
+            Remark { time_ns: boot_time_ns(), text: stage.text, client: stage.client, server: stage.server };
+        remarks.lock().unwrap_or_else(PoisonError::into_inner).push_back(remark);
+    })
+}
+
+/// What the script says, at its time.
+struct Remark {
+    time_ns: u64,
+    text: &'static str,
+    client: Option<&'static str>,
+    server: Option<&'static str>,
+}
+
+impl Remark {
+    fn plain(text: &'static str) -> Self {
+        Self { time_ns: 0, text, client: None, server: None }
+    }
+}
+
+/// The script's remarks among the entries, and the paths that the entries show.
+struct LabOutput {
+    output: Output,
+    remarks: Arc<Mutex<VecDeque<Remark>>>,
+    /// By flow: its role, and the states it was in.
+    paths: HashMap<FlowId, (Role, Vec<TcpState>)>,
+}
+
+impl LabOutput {
+    fn new(output: Output) -> Self {
+        Self { output, remarks: Arc::default(), paths: HashMap::new() }
+    }
+
+    fn remarks(&self) -> std::sync::MutexGuard<'_, VecDeque<Remark>> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the remarks that were made before this time.
+    fn catch_up(&mut self, time_ns: u64) -> io::Result<()> {
+        loop {
+            let due = {
+                let mut remarks = self.remarks();
+                match remarks.front() {
+                    Some(remark) if remark.time_ns <= time_ns => remarks.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(remark) = due else { return Ok(()) };
+            let details = json!({ "client": remark.client, "server": remark.server });
+            self.output.remark(remark.time_ns, "stage", remark.text, details)?;
+        }
+    }
+
+    /// Were the paths the ones that the scenario is about?
+    fn judge(&self, scenario: &Scenario) -> anyhow::Result<()> {
+        let mut differs = false;
+        for (side, role, expected) in
+            [("client", Role::Active, &scenario.client), ("server", Role::Passive, &scenario.server)]
+        {
+            let seen = self.paths.values().find(|(of, _)| *of == role).map(|(_, path)| path.as_slice());
+            let seen: Vec<_> = seen.unwrap_or_default().iter().map(|state| state.name()).collect();
+            let verdict = if seen == expected.path { "as expected" } else { "NOT as expected" };
+            differs |= seen != expected.path;
+            let path = if seen.is_empty() { "no socket of its own".to_owned() } else { seen.join(" ") };
+            eprintln!("tcptrace: {side}: {path}: {verdict}");
+        }
+        if differs {
+            bail!(
+                "this kernel went another way than the one described; please report it with `tcptrace doctor`"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Sink for LabOutput {
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        self.catch_up(entry.time_ns)?;
+        if let What::Transition { old, new, .. } = entry.what
+            && old != new
+        {
+            let (_, path) = self.paths.entry(entry.who.id).or_insert_with(|| (entry.who.role, vec![old]));
+            path.push(new);
+        }
+        self.output.entry(entry)
+    }
+
+    fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
+        self.output.lost(now_ns, lost)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // The ring was emptied a moment ago: a remark is older than what comes next.
+        self.catch_up(boot_time_ns().saturating_sub(SETTLED_NS))?;
+        self.output.flush()
+    }
+}
+
+/// A remark waits this long for entries that happened before it.
+const SETTLED_NS: u64 = 50_000_000;

@@ -7,7 +7,6 @@ mod trace;
 pub mod watch;
 
 use crate::cli::Command;
-use std::future::Future;
 
 /// Runs a command.
 ///

@@ -194,6 +194,27 @@ impl Output {
         self.flush()
     }
 
+    /// A remark between the entries.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn remark(
+        &mut self,
+        time_ns: u64,
+        kind: &str,
+        text: &str,
+        details: serde_json::Value,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Json => wire::remark(&mut self.buffer, &mut self.wall, time_ns, kind, text, details)?,
+            Format::Text => {
+                let strong = self.palette.strong;
+                writeln!(self.buffer, "{strong}## {text}{strong:#}")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the summary.
     ///
     /// # Errors

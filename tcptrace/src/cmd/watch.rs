@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) };
         }
         let run = Run::new(live, args.trace.max_flows, all_states);
-        let summary = run.until_stopped(args.duration, &mut output).await?;
+        let summary = run.until_stopped(args.duration, std::future::pending(), &mut output).await?;
         output.end(&summary)?;
         hint_if_silent(&summary, filtered);
         Ok(())

@@ -215,7 +215,7 @@ impl Ledger {
 
     /// Remembers the task of a transition that runs in the caller's context (kernel facts §6), and says who it was.
     fn take_task(&mut self, key: u64, event: &Transition) -> Option<Arc<Process>> {
-        use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynRecv, SynSent};
+        use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynSent};
         let task = event.task.as_ref()?;
         let (opens, source) = match (event.old, event.new) {
             (Close, SynSent) => (true, Source::Connect),
@@ -228,7 +228,6 @@ impl Ledger {
             (old, new) if old == new => (false, Source::Close),
             _ => return None,
         };
-        debug_assert!(event.new != SynRecv);
         let process = self.process(task);
         let flow = self.flows.get_mut(&key)?;
         if opens {

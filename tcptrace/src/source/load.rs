@@ -256,6 +256,7 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
     let mut ebpf = EbpfLoader::new()
         .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("PORTS", if config.filter.ports == 0 { 1 } else { 1 << 16 })
         .load(OBJECT)
         .map_err(|error| maps_error(&error))?;
     fill_filter(&mut ebpf, &options.filter)?;
@@ -355,7 +356,8 @@ fn check_record(hook: &Hook, record: &Record) -> Result<(), String> {
 /// The function probe. Its absence is an error only where the user asked for it.
 fn attach_calls(ebpf: &mut Ebpf, options: &LoadOptions, machine: &Machine) -> Result<Outcome, StartError> {
     let mut outcome = Outcome { hook: &RETRANSMIT_CALL, way: None, refused: Vec::new() };
-    let attached = machine.offsets.as_ref().map_err(|why| format!("no offsets: {why}")).and_then(|_| {
+    let attached = kprobes().and_then(|()| {
+        machine.offsets.as_ref().map_err(|why| format!("no offsets: {why}"))?;
         // The return first: a call that began before both were there is then ignored, not left pending.
         for name in ["retransmit_return", "retransmit_call"] {
             let probe: &mut KProbe = program(ebpf, name)?;
@@ -372,6 +374,14 @@ fn attach_calls(ebpf: &mut Ebpf, options: &LoadOptions, machine: &Machine) -> Re
         Err(why) => outcome.refused.push((Way::Kprobe, why)),
     }
     Ok(outcome)
+}
+
+fn kprobes() -> Result<(), String> {
+    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        Ok(())
+    } else {
+        Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS), or hides them".to_owned())
+    }
 }
 
 fn no_state_hook(choice: HookChoice, outcome: &Outcome) -> StartError {
@@ -421,10 +431,12 @@ fn fill_ports(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {
     if filter.switches().ports == 0 {
         return Ok(());
     }
-    let table: [u8; 1 << 16] = filter.port_table().try_into().map_err(|_| "the table has the wrong size")?;
     let map = ebpf.map_mut("PORTS").ok_or("no such map")?;
-    let mut map: Array<&mut MapData, [u8; 1 << 16]> = map.try_into().map_err(|e: MapError| chain(&e))?;
-    map.set(0, table, 0).map_err(|e| chain(&e))
+    let mut map: Array<&mut MapData, u8> = map.try_into().map_err(|e: MapError| chain(&e))?;
+    for (port, bits) in (0..).zip(filter.port_table()).filter(|(_, bits)| *bits != 0) {
+        map.set(port, bits, 0).map_err(|e| chain(&e))?;
+    }
+    Ok(())
 }
 
 fn fill_networks(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {

@@ -6,6 +6,7 @@ pub mod hooks;
 mod layout;
 pub mod live;
 pub mod load;
+pub mod machine;
 pub mod netns;
 pub mod privileges;
 mod tracefs;

@@ -77,8 +77,9 @@ fn field(line: &str) -> Option<(&str, u16, u16)> {
     let declaration = parts.next()?.strip_prefix("field:")?;
     let offset = parts.next()?.strip_prefix("offset:")?.parse().ok()?;
     let size = parts.next()?.strip_prefix("size:")?.parse().ok()?;
-    let name = declaration.rsplit([' ', '*']).next()?;
-    Some((name.split('[').next()?, offset, size))
+    // Some kernels print an array's size as C: `saddr[sizeof(struct sockaddr_in6)]`.
+    let name = declaration.split('[').next()?.rsplit([' ', '*']).next()?;
+    Some((name, offset, size))
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! Facts about the machine that decide what can be traced, each with what to do about it.
+
+use super::{
+    btf::{Btf, KERNEL_BTF},
+    layout,
+    privileges::{Privileges, kernel_version},
+    tracefs,
+};
+use std::{fs, path::Path};
+use tcptrace_common::layout::ABSENT;
+
+/// How a fact bears on tracing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Good,
+    /// Something is lost or falls back.
+    Note,
+    /// Tracing is impossible.
+    Bad,
+    /// Could not be read.
+    Unknown,
+}
+
+impl Status {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Note => "note",
+            Self::Bad => "bad",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One fact.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it bears on tracing.
+    pub status: Status,
+    /// What was found.
+    pub value: String,
+    /// What to type, or what it means; `None` where nothing needs doing.
+    pub advice: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, status: Status, value: impl Into<String>) -> Self {
+        Self { name, status, value: value.into(), advice: None }
+    }
+
+    fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// Looks at everything. Needs no privileges; what cannot be read without them says so.
+pub fn checks() -> Vec<Check> {
+    let privileges = Privileges::read();
+    vec![
+        kernel(),
+        types(),
+        capabilities(&privileges),
+        lockdown(&privileges),
+        tracefs_mount(),
+        paranoid(&privileges),
+        cgroups(),
+        tun(),
+    ]
+}
+
+fn kernel() -> Check {
+    let (release, version) = kernel_version();
+    match version {
+        Some(version) if version < (5, 8) => Check::new("kernel", Status::Bad, release)
+            .advise("Linux 5.8 or later is needed (BPF ring buffers)"),
+        Some(version) if version < (5, 12) => Check::new("kernel", Status::Note, release)
+            .advise("before 5.12 sockets get no cookie from us: flows are told apart by address and order"),
+        Some(_) => Check::new("kernel", Status::Good, release),
+        None => Check::new("kernel", Status::Unknown, release),
+    }
+}
+
+fn types() -> Check {
+    const NAME: &str = "type info (BTF)";
+    if !Path::new(KERNEL_BTF).exists() {
+        return Check::new(NAME, Status::Note, format!("{KERNEL_BTF} is missing")).advise(
+            "only classic tracepoints work, and most causes stay unknown; a kernel built with CONFIG_DEBUG_INFO_BTF=y \
+             has it, or give a file with --btf",
+        );
+    }
+    let resolved = Btf::read(Path::new(KERNEL_BTF)).map_err(|error| error.to_string());
+    match resolved.and_then(|btf| layout::resolve(&btf)) {
+        Ok(offsets) => {
+            let missing: Vec<_> =
+                offsets.each().filter(|(_, offset)| *offset == ABSENT).map(|(m, _)| m.path).collect();
+            let total = offsets.each().count();
+            let value = format!("{} of {total} members found", total - missing.len());
+            match missing.as_slice() {
+                [] => Check::new(NAME, Status::Good, value),
+                missing => Check::new(NAME, Status::Note, value)
+                    .advise(format!("not on this kernel, shown as unknown: {}", missing.join(", "))),
+            }
+        }
+        Err(why) => Check::new(NAME, Status::Note, why).advise("only classic tracepoints work"),
+    }
+}
+
+fn capabilities(privileges: &Privileges) -> Check {
+    let missing = privileges.missing();
+    if missing.is_empty() {
+        return Check::new("capabilities", Status::Good, "enough to load and attach");
+    }
+    Check::new("capabilities", Status::Bad, format!("missing {}", missing.join(" and ")))
+        .advise("type: sudo tcptrace ...")
+}
+
+fn lockdown(privileges: &Privileges) -> Check {
+    match privileges.lockdown.as_deref() {
+        None => Check::new("lockdown", Status::Good, "not in this kernel, or its state cannot be read"),
+        Some("confidentiality") => Check::new("lockdown", Status::Note, "confidentiality").advise(
+            "only tp_btf works; socketless resets lack their addresses, and --cgroup cannot match: kernel memory may \
+             not be read by address",
+        ),
+        Some(mode) => Check::new("lockdown", Status::Good, mode),
+    }
+}
+
+fn tracefs_mount() -> Check {
+    match tracefs::find() {
+        Some(place) => Check::new("tracefs", Status::Good, place.display().to_string()),
+        None => Check::new("tracefs", Status::Note, "not mounted, or not readable without root")
+            .advise("only classic tracepoints need it, and tcptrace then mounts it for itself"),
+    }
+}
+
+fn paranoid(privileges: &Privileges) -> Check {
+    const NAME: &str = "perf paranoid";
+    match privileges.perf_event_paranoid {
+        Some(level) if level > 2 => Check::new(NAME, Status::Note, level.to_string())
+            .advise("classic tracepoints and kprobes then need CAP_SYS_ADMIN; tp_btf and raw_tp do not"),
+        Some(level) => Check::new(NAME, Status::Good, level.to_string()),
+        None => Check::new(NAME, Status::Unknown, "kernel.perf_event_paranoid cannot be read"),
+    }
+}
+
+fn cgroups() -> Check {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let place = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| place.to_owned())
+    });
+    match place {
+        Some(place) => Check::new("cgroup v2", Status::Good, place),
+        None => Check::new("cgroup v2", Status::Note, "not mounted").advise("--cgroup cannot be used"),
+    }
+}
+
+fn tun() -> Check {
+    if Path::new("/dev/net/tun").exists() {
+        Check::new("tun device", Status::Good, "/dev/net/tun")
+    } else {
+        Check::new("tun device", Status::Note, "/dev/net/tun is missing")
+            .advise("only `tcptrace lab` needs it; type: sudo modprobe tun")
+    }
+}

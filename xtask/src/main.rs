@@ -1,0 +1,50 @@
+//! What a developer types: `cargo xtask <task>`. Each task is a module with its own options and `run`.
+
+mod advice;
+mod artifacts;
+mod ci;
+mod lint;
+mod root;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Everything a developer of tcptrace types; CI types the same words.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Task {
+    /// Install what the build needs: the sources of `core` and bpf-linker
+    Setup(setup::Options),
+    /// Build tcptrace and run it, as root only where it must be: cargo xtask run -- watch
+    Run(run::Options),
+    /// Run every test this machine can run, and count the others
+    Test(test::Options),
+    /// Formatting, clippy for both worlds, tidy
+    Lint,
+    /// The project's own mechanical rules: imports, module docs, sizes, links
+    Tidy,
+    /// What CI runs: setup, lint, test
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Setup(options) => setup::run(&options),
+        Task::Run(options) => run::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Lint => lint::run(),
+        Task::Tidy => tidy::run(),
+        Task::Ci => ci::run(),
+    };
+    done.unwrap_or_else(|error| {
+        advice::print(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,72 @@
+//! `cargo xtask setup`: installs what the build needs and the toolchain does not bring.
+//! The bpf target has no prebuilt `core`, so its sources must be there, and bpf-linker links the result.
+
+mod apt;
+mod components;
+mod debian_sources;
+mod iproute;
+mod linker;
+mod rustc;
+mod sources;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::tools::Tools;
+use rustc::Rustc;
+
+/// Options of `cargo xtask setup`.
+#[derive(Args)]
+pub struct Options {
+    /// Only say what is missing; change nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Prepares this machine, or says what is missing on it.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.check {
+        return check();
+    }
+    let mut tools = Tools::new();
+    let rustc = Rustc::active(&tools)?;
+    sources::ensure(&tools, &rustc)?;
+    eprintln!("rust-src for rustc {}: present", rustc.release);
+    let linker = linker::ensure(&mut tools, &rustc)?;
+    eprintln!("{linker}: present");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What every building task calls first: silent when there is nothing to do.
+pub fn ensure() -> Result<Tools> {
+    let mut tools = Tools::new();
+    let rustc = Rustc::active(&tools)?;
+    sources::ensure(&tools, &rustc)?;
+    linker::ensure(&mut tools, &rustc)?;
+    Ok(tools)
+}
+
+/// What `lint` needs besides: rustup's minimal profile leaves it out.
+pub fn ensure_lint_tools(tools: &Tools) -> Result<()> {
+    components::ensure(tools, &Rustc::active(tools)?)
+}
+
+/// What the tests need besides: `ss`, the independent witness of what a socket does.
+pub fn ensure_test_tools(tools: &Tools) {
+    iproute::ensure(tools);
+}
+
+fn check() -> Result<ExitCode> {
+    let mut tools = Tools::new();
+    let rustc = Rustc::active(&tools)?;
+    let answers = [sources::check(&rustc), linker::check(&mut tools, &rustc)];
+    for answer in &answers {
+        match answer {
+            Ok(present) => eprintln!("{present}: present"),
+            Err(error) => crate::advice::print(error),
+        }
+    }
+    Ok(if answers.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
