@@ -41,6 +41,14 @@ pub enum StartError {
         /// Why not.
         why: String,
     },
+    /// A condition that this kernel gives no data for.
+    #[error("{flag} cannot be used here: {why}\n  filter by --port or --addr instead")]
+    Filter {
+        /// The option.
+        flag: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// No way of attaching the state tracepoint works.
     #[error("cannot trace state changes on this kernel:\n{}\n  `tcptrace doctor` shows what works here", reasons.join("\n"))]
     NoStateHook {

@@ -60,8 +60,25 @@ pub trait Sink {
     fn flush(&mut self) -> io::Result<()>;
 }
 
+/// SIGINT and SIGTERM, heard from now on.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// To be called before anything is attached: from then on a signal ends the trace instead of the process.
+    ///
+    /// # Errors
+    /// The reactor's.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
 /// A trace from a started source to a sink.
 pub struct Run {
+    signals: Signals,
     live: Live,
     ledger: Ledger,
     entries: Vec<Entry>,
@@ -72,7 +89,7 @@ pub struct Run {
 
 impl Run {
     /// Joins a started source with an empty ledger. `all_states`: nothing is hidden by a state filter.
-    pub fn new(live: Live, max_flows: usize, all_states: bool) -> Self {
+    pub fn new(signals: Signals, live: Live, max_flows: usize, all_states: bool) -> Self {
         let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
         let capabilities = Capabilities {
             cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
@@ -82,6 +99,7 @@ impl Run {
         let started_ns = boot_time_ns();
         let calls = attached("retransmit_call") == Some(Way::Kprobe);
         Self {
+            signals,
             ledger: Ledger::new(capabilities, max_flows, started_ns),
             live,
             entries: Vec::new(),
@@ -102,12 +120,12 @@ impl Run {
         stop: impl Future<Output = ()>,
         sink: &mut impl Sink,
     ) -> io::Result<Summary> {
-        let mut wake = Wake::new(duration)?;
+        let mut wake = Wake::new(duration);
         let mut stop = std::pin::pin!(stop);
         let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
         let mut open = true;
         while open {
-            match wake.next(&mut self.live, stop.as_mut()).await? {
+            match wake.next(&mut self.signals, &mut self.live, stop.as_mut()).await? {
                 Input::Stop => break,
                 Input::Drain => {
                     open = self
@@ -204,33 +222,31 @@ fn broken_pipe(error: io::Error) -> io::Result<bool> {
 struct Wake {
     timer: Interval,
     deadline: Option<Instant>,
-    interrupt: Signal,
-    terminate: Signal,
 }
 
 impl Wake {
-    fn new(duration: Option<Duration>) -> io::Result<Self> {
+    fn new(duration: Option<Duration>) -> Self {
         let mut timer = interval(DRAIN_EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
-            timer,
-            deadline: duration.map(|duration| Instant::now() + duration),
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Self { timer, deadline: duration.map(|duration| Instant::now() + duration) }
     }
 
     fn deadline_passed(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    async fn next(&mut self, live: &mut Live, stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<Input> {
+    async fn next(
+        &mut self,
+        signals: &mut Signals,
+        live: &mut Live,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> io::Result<Input> {
         let deadline = self.deadline;
         let never = Instant::now() + Duration::from_secs(86_400);
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => Ok(Input::Stop),
-            _ = self.terminate.recv() => Ok(Input::Stop),
+            _ = signals.interrupt.recv() => Ok(Input::Stop),
+            _ = signals.terminate.recv() => Ok(Input::Stop),
             () = stop => Ok(Input::Stop),
             () = sleep_until(deadline.unwrap_or(never)), if deadline.is_some() => Ok(Input::Stop),
             full = live.filling_up() => full.map(|()| Input::Drain),

@@ -4,7 +4,7 @@ use super::trace::{Choice, Output, TraceArgs};
 use crate::{
     event::TcpState,
     flow::{Entry, FlowId, Role, What},
-    run::{Next, Run, Sink},
+    run::{Next, Run, Signals, Sink},
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
@@ -58,6 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = FilterSpec { netns: hosts.into(), ..FilterSpec::default() };
     let options = args.trace.load_options(filter);
     super::block_on(async {
+        let signals = Signals::listen()?;
         let live = Live::start(&options)?;
         let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()));
         if let Some(loaded) = live.loaded() {
@@ -71,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = ended.send(()); // nobody waits any more: the trace was interrupted
             result
         })?;
-        let run = Run::new(live, args.trace.max_flows, true);
+        let run = Run::new(signals, live, args.trace.max_flows, true);
         let mut interrupted = true;
         let stop = async {
             let _ = end.await; // an error means that the script is gone: that is an end too

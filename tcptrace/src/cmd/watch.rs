@@ -3,7 +3,7 @@
 use super::trace::{Choice, Only, Output, TraceArgs, hint_if_silent};
 use crate::{
     cli,
-    run::Run,
+    run::{Run, Signals},
     source::{
         filter::{FilterSpec, Ports},
         live::Live,
@@ -86,6 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = args.trace.load_options(filter);
     let choice = Choice { only: args.only, comms: args.comm, count: args.count, summary_only: args.summary };
     super::block_on(async {
+        let signals = Signals::listen()?;
         let live = Live::start(&options)?;
         let mut output = Output::new(&args.trace, choice);
         if let Some(loaded) = live.loaded()
@@ -93,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         {
             return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) };
         }
-        let run = Run::new(live, args.trace.max_flows, all_states);
+        let run = Run::new(signals, live, args.trace.max_flows, all_states);
         let summary = run.until_stopped(args.duration, std::future::pending(), &mut output).await?;
         output.end(&summary)?;
         hint_if_silent(&summary, filtered);

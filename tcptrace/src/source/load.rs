@@ -21,7 +21,7 @@ use std::{
 };
 use tcptrace_common::{
     config::{CALLS_ALL, CALLS_FAILED, CALLS_OFF, Config},
-    layout::{NO_FIELD, Offsets, Record},
+    layout::{ABSENT, NO_FIELD, Offsets, Record},
 };
 use zerocopy::IntoBytes;
 
@@ -105,19 +105,45 @@ pub struct Loaded {
 pub fn load(options: &LoadOptions) -> Result<Loaded, StartError> {
     check_machine()?;
     let machine = Machine::read(options);
+    check_filter(&options.filter, &machine)?;
+    let first = attach_all(options, &machine, true);
+    let by_btf = |result: &Result<Loaded, StartError>| {
+        result.as_ref().is_ok_and(|loaded| loaded.way_of("state") == Some(Way::Btf))
+    };
     // 5.9 to 5.11 have tp_btf but not the cookie helper: there is no way to ask but to try.
-    match attach_all(options, &machine, true) {
-        Err(StartError::NoStateHook { .. }) if machine.offsets.is_ok() => {
-            attach_all(options, &machine, false)
+    if !by_btf(&first)
+        && machine.offsets.is_ok()
+        && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf)
+    {
+        let second = attach_all(options, &machine, false);
+        if by_btf(&second) {
+            return second;
         }
-        Ok(loaded) if !loaded.cookies && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf) => {
-            match attach_all(options, &machine, false) {
-                Ok(better) if better.way_of("state") == Some(Way::Btf) => Ok(better),
-                _ => Ok(loaded),
-            }
-        }
-        other => other,
     }
+    first
+}
+
+/// Some conditions look at members that only type information leads to: without it they would match nothing.
+fn check_filter(filter: &FilterSpec, machine: &Machine) -> Result<(), StartError> {
+    let needed = |flag: &'static str, used: bool, there: bool, why: &str| {
+        if used && !there { Err(StartError::Filter { flag, why: why.to_owned() }) } else { Ok(()) }
+    };
+    let none = Offsets::NONE;
+    let offsets = machine.offsets.as_ref().unwrap_or(&none);
+    let why = match &machine.offsets {
+        Ok(_) => "this kernel's types do not show the member it looks at",
+        Err(why) => why,
+    };
+    needed("--netns", !filter.netns.is_empty(), offsets.net_inum != ABSENT, why)?;
+    needed("--uid", !filter.uids.is_empty(), offsets.sk_uid != ABSENT, why)?;
+    needed(
+        "--cgroup",
+        !filter.cgroups.is_empty(),
+        offsets.kn_id != ABSENT && offsets.sk_cgroup != ABSENT,
+        why,
+    )?;
+    let lockdown = "under lockdown=confidentiality kernel memory may not be read by address";
+    needed("--cgroup", !filter.cgroups.is_empty(), machine.probe_read, lockdown)
 }
 
 impl Loaded {

@@ -1,0 +1,155 @@
+//! A tracer as users run it: the program itself, its NDJSON read as it comes.
+#![allow(dead_code)] // each test binary uses its own part
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Long enough for a loaded machine; nothing waits that long unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `tcptrace watch --format json`.
+pub struct Tracer {
+    child: Child,
+    incoming: Receiver<String>,
+    /// Every line so far, the first one (`start`) included.
+    pub lines: Vec<Value>,
+}
+
+impl Tracer {
+    /// Starts it, and waits until it traces.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = command(&["watch", "--format", "json"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("tcptrace starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (send, incoming) = channel();
+        thread::spawn(move || {
+            // Only collected here, parsed later: a reader that thinks would hold the tracer up.
+            for line in BufReader::with_capacity(1 << 20, stdout).lines() {
+                if send.send(line.expect("readable output")).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut tracer = Self { child, incoming, lines: Vec::new() };
+        tracer.wait_for("the start line", |line| line["type"] == "start");
+        tracer
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line, old or new, is the one.
+    pub fn wait_for(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        self.wait_until(what, |lines| lines.iter().find(|line| is(line)).cloned())
+    }
+
+    /// Waits until the lines so far have something.
+    pub fn wait_until<T>(&mut self, what: &str, mut found: impl FnMut(&[Value]) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found(&self.lines) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.incoming.recv_timeout(left) {
+                Ok(line) => self.lines.push(parse(&line)),
+                Err(RecvTimeoutError::Timeout) => panic!("{what} did not come; seen:\n{}", text(&self.lines)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the tracer ended before {what}:\n{}", text(&self.lines))
+                }
+            }
+        }
+    }
+
+    /// Interrupts it, as Ctrl-C does; every line, and the summary.
+    pub fn stop(mut self) -> (Vec<Value>, Value) {
+        signal(self.pid(), nix::sys::signal::Signal::SIGINT);
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+        self.lines.extend(self.incoming.iter().map(|line| parse(&line)));
+        let summary = self.lines.pop().expect("a summary");
+        assert_eq!(summary["type"], "summary", "{summary}");
+        (std::mem::take(&mut self.lines), summary)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"))
+}
+
+/// The program with these arguments.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptrace"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Sends a signal to a process that we started.
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).expect("our own process");
+}
+
+/// Lines as text, for messages.
+pub fn text(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The lines of one type.
+pub fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+/// The argument that names a network namespace by its inode number.
+pub fn netns(number: u32) -> String {
+    format!("net:[{number}]")
+}
+
+/// The states of one flow, from its transitions: the first old one, then each new one. Self-transitions left out.
+pub fn path(lines: &[Value], flow: &Value) -> Vec<String> {
+    let mut path = Vec::new();
+    for line in of_type(lines, "transition").into_iter().filter(|line| line["flow"] == *flow) {
+        if line["old"] == line["new"] {
+            continue;
+        }
+        if path.is_empty() {
+            path.push(line["old"].as_str().expect("a state").to_owned());
+        }
+        path.push(line["new"].as_str().expect("a state").to_owned());
+    }
+    path
+}
+
+/// The flow with this role in this namespace.
+pub fn flow_of(lines: &[Value], netns: u32, role: &str) -> Option<Value> {
+    let mine = |line: &&Value| line["type"] == "transition" && line["netns"] == netns && line["role"] == role;
+    lines.iter().find(mine).map(|line| line["flow"].clone())
+}
+
+/// The state that a flow is in now as the lines tell it, minisockets included; `None`: it is gone, or not yet there.
+pub fn state_now(lines: &[Value], flow: &Value) -> Option<String> {
+    let last = |kind| lines.iter().rev().find(|line| line["type"] == kind && line["flow"] == *flow);
+    let state = last("transition")?["new"].as_str()?;
+    match (state, last("close")) {
+        ("CLOSE", Some(close)) => close["continues_as"].as_str().map(str::to_owned),
+        (state, _) => Some(state.to_owned()),
+    }
+}
