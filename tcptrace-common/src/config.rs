@@ -16,8 +16,8 @@ pub struct Config {
     pub filter: Filter,
     /// A record wakes user space when at least this many bytes wait in the ring.
     pub wake_bytes: u32,
-    /// The fill level is looked at once every so many records a CPU.
-    pub wake_every: u32,
+    /// The fill level is looked at when the record's own counter has none of these bits: now and then, not each time.
+    pub wake_mask: u32,
     /// `bpf_get_socket_cookie` may be called in `tp_btf` programs (5.12 and later).
     pub cookie_helper: u8,
     /// `bpf_skc_to_tcp_sock` may be called (5.9 and later).
@@ -60,6 +60,8 @@ pub struct Records {
 pub struct Filter {
     /// One bit a state number: a transition passes when it leaves or enters one of them. 0: all pass.
     pub states: u32,
+    /// The one namespace that passes; 0: not that simple, see `netns`.
+    pub one_netns: u32,
     /// Ports are asked of `PORTS`.
     pub ports: u8,
     /// Addresses are asked of `ADDRESSES`.
@@ -99,6 +101,7 @@ impl Config {
         },
         filter: Filter {
             states: 0,
+            one_netns: 0,
             ports: 0,
             addresses: 0,
             netns: 0,
@@ -108,7 +111,7 @@ impl Config {
             spare: [0; 2],
         },
         wake_bytes: u32::MAX,
-        wake_every: 1,
+        wake_mask: 0,
         cookie_helper: 0,
         tcp_sock_helper: 0,
         probe_read: 0,

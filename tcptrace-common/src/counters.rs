@@ -7,9 +7,9 @@ use crate::{event::KINDS, state::STATES};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
-    /// Transitions that passed the filter, `[old][new]`.
+    /// Transitions that passed the filter for certain, `[old][new]`.
     pub matrix: [[u64; STATES]; STATES],
-    /// Records that should have been sent, by kind; undecided ones included.
+    /// Other records that should have been sent, by kind; transitions only as far as their filter was undecided.
     pub counted: [u64; KINDS],
     /// Of those, the ones that found the ring full.
     pub lost: [u64; KINDS],
@@ -19,8 +19,6 @@ pub struct Counters {
     pub attempted_segments: u64,
     /// Calls that returned an error.
     pub failed: u64,
-    /// Records since the last look at the ring's fill level.
-    pub unlooked: u64,
 }
 
 impl Counters {
@@ -32,7 +30,6 @@ impl Counters {
         attempts: 0,
         attempted_segments: 0,
         failed: 0,
-        unlooked: 0,
     };
 
     /// Adds another CPU's counters to these.

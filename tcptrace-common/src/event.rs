@@ -2,7 +2,7 @@
 //! written by the kernel programs and one read by user space cannot disagree.
 //!
 //! Records have different sizes: a plain transition is 72 bytes, one with its process 112, a close with the
-//! connection's last numbers 192, the end of a socket 32. The kind is the first byte.
+//! connection's last numbers 184, the end of a socket 32. The kind is the first byte.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -96,14 +96,72 @@ pub struct Prefix {
     pub cookie: u64,
 }
 
+/// An IP address, IPv4 as `::ffff:a.b.c.d`. Words, not bytes: the bpf target has no unaligned access, and would move
+/// an array of bytes one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Address {
+    words: [u64; 2],
+}
+
+impl Address {
+    /// Of the kernel's words, in network order as they lie in memory.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// The sixteen bytes, in network order.
+    #[inline(always)]
+    pub const fn bytes(self) -> [u8; 16] {
+        let [first, second] = [self.words[0].to_ne_bytes(), self.words[1].to_ne_bytes()];
+        let mut bytes = [0; 16];
+        let mut at = 0;
+        while at < 8 {
+            bytes[at] = first[at];
+            bytes[at + 8] = second[at];
+            at += 1;
+        }
+        bytes
+    }
+
+    /// Of sixteen bytes in network order.
+    #[inline(always)]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let (mut first, mut second) = ([0; 8], [0; 8]);
+        let mut at = 0;
+        while at < 8 {
+            first[at] = bytes[at];
+            second[at] = bytes[at + 8];
+            at += 1;
+        }
+        Self { words: [u64::from_ne_bytes(first), u64::from_ne_bytes(second)] }
+    }
+
+    /// An IPv4 address, in network order as it lies in memory.
+    #[inline(always)]
+    pub const fn from_v4(v4: u32) -> Self {
+        let v4 = v4.to_ne_bytes();
+        let mapped = u64::from_ne_bytes([0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]);
+        Self { words: [0, mapped] }
+    }
+
+    /// Is it IPv4 (`::ffff:0:0/96`)?
+    #[inline(always)]
+    pub const fn is_v4(self) -> bool {
+        let mask = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        self.words[0] == 0 && self.words[1] & mask == u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0])
+    }
+}
+
 /// Both ends, and the few bits of the socket that are cheap enough to always carry.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tuple {
-    /// Local address; IPv4 as `::ffff:a.b.c.d`.
-    pub local: [u8; 16],
-    /// Remote address, likewise.
-    pub remote: [u8; 16],
+    /// Local address.
+    pub local: Address,
+    /// Remote address.
+    pub remote: Address,
     /// Local port, host order; 0: not known at this event.
     pub lport: u16,
     /// Remote port, host order; 0: not known at this event, or a listener.
@@ -136,14 +194,14 @@ pub struct Task {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
-    /// Effective uid of the task in the initial user namespace.
+    /// Real uid of the task in the initial user namespace.
     pub uid: u32,
     /// Zero.
     pub spare: u32,
     /// cgroup v2 id; 0: unknown.
     pub cgroup: u64,
-    /// Command name, zero padded.
-    pub comm: [u8; 16],
+    /// Command name in memory order, zero padded. Words: see [`Address`].
+    pub comm: [u64; 2],
 }
 
 /// A state change.
@@ -179,16 +237,13 @@ pub struct LastNumbers {
     pub total_retrans: u32,
     /// Segments in flight.
     pub packets_out: u32,
-    /// Bytes written by the program but never sent (an unsent FIN counts as one).
+    /// Bytes written by the program but never sent (an unsent FIN counts as one). This and what follows, down to the
+    /// probes, only with [`STALL_KNOWN`].
     pub unsent: u32,
     /// Bytes received but never read by the program.
     pub unread: u32,
     /// The peer's window in bytes.
     pub snd_wnd: u32,
-    /// Segments sent.
-    pub segs_out: u32,
-    /// Segments received.
-    pub segs_in: u32,
     /// TCP_LINGER2 in jiffies; negative: no FIN_WAIT2.
     pub linger2: i32,
     /// `sk_err`: an errno, 0: none. Already set at this moment on every kernel (kernel-facts §3).
@@ -205,8 +260,11 @@ pub struct LastNumbers {
     pub known: u8,
 }
 
-/// [`LastNumbers::known`]: the TCP members were read.
+/// [`LastNumbers::known`]: bytes, times and retransmissions were read.
 pub const NUMBERS_KNOWN: u8 = 1;
+/// [`LastNumbers::known`]: the rest was read too. It is not when the connection ended in order: there it is no news,
+/// and every close pays for it.
+pub const STALL_KNOWN: u8 = 4;
 /// [`LastNumbers::known`]: `sk_err` and `sk_err_soft` were read.
 pub const ERROR_KNOWN: u8 = 2;
 
@@ -342,8 +400,8 @@ const _: () = {
     assert!(size_of::<Transition>() == 72);
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<OwnedTransition>() == 112);
-    assert!(size_of::<LastNumbers>() == 80);
-    assert!(size_of::<Close>() == 192);
+    assert!(size_of::<LastNumbers>() == 72);
+    assert!(size_of::<Close>() == 184);
     assert!(size_of::<Retransmit>() == 104);
     assert!(size_of::<SynAck>() == 80);
     assert!(size_of::<Reset>() == 88);

@@ -68,6 +68,13 @@ offsets! {
     sk_uid: "sock"."sk_uid", 4;
     /// The socket's cgroup; on 5.10 a tagged number, later a pointer.
     sk_cgroup: "sock"."sk_cgrp_data", 0;
+    task_tgid: "task_struct"."tgid", 4;
+    task_pid: "task_struct"."pid", 4;
+    task_comm: "task_struct"."comm", 16;
+    task_cred: "task_struct"."cred", 8;
+    task_cgroups: "task_struct"."cgroups", 8;
+    cred_uid: "cred"."uid", 4;
+    css_set_cgroup: "css_set"."dfl_cgrp", 8;
     cgroup_kn: "cgroup"."kn", 8;
     kn_id: "kernfs_node"."id", 8;
     inet_sport: "inet_sock"."inet_sport", 2;
@@ -91,8 +98,6 @@ offsets! {
     snd_wnd: "tcp_sock"."snd_wnd", 4;
     rcv_nxt: "tcp_sock"."rcv_nxt", 4;
     copied_seq: "tcp_sock"."copied_seq", 4;
-    segs_out: "tcp_sock"."segs_out", 4;
-    segs_in: "tcp_sock"."segs_in", 4;
     linger2: "tcp_sock"."linger2", 4;
     req_num_retrans: "request_sock"."num_retrans", 1;
     /// Bit field of seven bits above `syncookie`, in one byte.

@@ -12,33 +12,54 @@ use tcptrace_common::{
     state::STATES,
 };
 
-/// This CPU's counters.
-pub struct Count(*mut Counters);
+/// This CPU's counters, and how often what happens now has happened before.
+pub struct Count {
+    counters: *mut Counters,
+    times: u64,
+}
+
+/// Was any record lost so far?
+#[inline(always)]
+pub fn lossy() -> bool {
+    // SAFETY: one word.
+    maps::LOSSY.get_ptr(0).is_some_and(|lossy| unsafe { lossy.read_volatile() } != 0)
+}
 
 /// This CPU's counters, nothing counted yet.
 #[inline(always)]
 pub fn counters() -> Option<Count> {
-    maps::COUNTERS.get_ptr_mut(0).map(Count)
+    maps::COUNTERS.get_ptr_mut(0).map(|counters| Count { counters, times: 0 })
 }
 
-/// Counts a record that passed the filter.
+/// Counts a record that passed the filter; transitions are counted by pair instead.
 #[inline(always)]
 pub fn count(kind: Kind) -> Option<Count> {
-    let count = counters()?;
+    let mut count = counters()?;
     // SAFETY: the entry exists and is this CPU's.
-    unsafe { (*count.0).counted[kind as usize] += 1 };
+    unsafe {
+        let counted = &mut (*count.counters).counted[kind as usize];
+        *counted += 1;
+        count.times = *counted;
+    }
     Some(count)
 }
 
 impl Count {
     /// Counts a transition. Undecided ones are counted by user space, once it knows.
     #[inline(always)]
-    pub fn transition(&self, head: &Header) {
-        if head.pre.flags & UNDECIDED == 0 {
-            let cell = (head.pre.state as usize * STATES + head.pre.to as usize) & (STATES * STATES - 1);
-            // SAFETY: the mask keeps the index inside.
-            unsafe { *(&raw mut (*self.0).matrix).cast::<u64>().add(cell) += 1 };
+    pub fn transition(kind: Kind, head: &Header) -> Option<Self> {
+        if head.pre.flags & UNDECIDED != 0 {
+            return count(kind);
         }
+        let mut count = counters()?;
+        let cell = (head.pre.state as usize * STATES + head.pre.to as usize) & (STATES * STATES - 1);
+        // SAFETY: the mask keeps the index inside.
+        unsafe {
+            let counted = &mut *(&raw mut (*count.counters).matrix).cast::<u64>().add(cell);
+            *counted += 1;
+            count.times = *counted;
+        }
+        Some(count)
     }
 
     /// Counts a return of `tcp_retransmit_skb`.
@@ -46,9 +67,9 @@ impl Count {
     pub fn call(&self, segments: u64, failed: bool) {
         // SAFETY: as above.
         unsafe {
-            (*self.0).attempts += 1;
-            (*self.0).attempted_segments += segments;
-            (*self.0).failed += failed as u64;
+            (*self.counters).attempts += 1;
+            (*self.counters).attempted_segments += segments;
+            (*self.counters).failed += failed as u64;
         }
     }
 
@@ -58,7 +79,11 @@ impl Count {
         let entry = maps::EVENTS.reserve::<T>(0);
         if entry.is_none() {
             // SAFETY: as above.
-            unsafe { (*self.0).lost[kind as usize] += 1 };
+            unsafe { (*self.counters).lost[kind as usize] += 1 };
+            if let Some(lossy) = maps::LOSSY.get_ptr_mut(0) {
+                // SAFETY: one word; every CPU writes the same.
+                unsafe { lossy.write_volatile(1) };
+            }
         }
         entry
     }
@@ -68,14 +93,10 @@ impl Count {
     #[inline(always)]
     pub fn submit<T: 'static>(&self, entry: RingBufEntry<T>) {
         let mut flags = BPF_RB_NO_WAKEUP;
-        // SAFETY: as above.
-        let unlooked = unsafe { &mut (*self.0).unlooked };
-        *unlooked += 1;
-        if *unlooked >= u64::from(config!(wake_every)) {
-            *unlooked = 0;
-            if maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes)) {
-                flags = BPF_RB_FORCE_WAKEUP;
-            }
+        if self.times & u64::from(config!(wake_mask)) == 0
+            && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes))
+        {
+            flags = BPF_RB_FORCE_WAKEUP;
         }
         entry.submit(u64::from(flags));
     }

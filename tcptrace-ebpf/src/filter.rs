@@ -4,12 +4,16 @@ use crate::{config, maps, member, read::Access, sock};
 use aya_ebpf::maps::lpm_trie::Key;
 use tcptrace_common::{
     config::{PORT_EITHER, PORT_LOCAL, PORT_REMOTE},
-    event::{Header, Tuple, UNDECIDED},
+    event::{Address, Header, Tuple, UNDECIDED},
 };
 
 /// Does the filter want this record? Marks it [`UNDECIDED`] where `incomplete` addresses leave that open.
 #[inline(always)]
 pub fn wants<A: Access>(head: &mut Header, sk: *const u8, full: bool, incomplete: bool) -> bool {
+    let one_netns = config!(filter.one_netns);
+    if one_netns != 0 && head.pre.netns != one_netns {
+        return false;
+    }
     if config!(filter.netns) != 0 && maps::NETNS.get_ptr(head.pre.netns).is_none() {
         return false;
     }
@@ -38,7 +42,7 @@ pub fn wants<A: Access>(head: &mut Header, sk: *const u8, full: bool, incomplete
 #[inline(always)]
 fn tuple_passes(tuple: &Tuple) -> bool {
     let family = config!(filter.family);
-    if family != 0 && (family == 4) != is_v4(&tuple.local) {
+    if family != 0 && (family == 4) != tuple.local.is_v4() {
         return false;
     }
     let conditions = config!(filter.ports);
@@ -51,17 +55,10 @@ fn tuple_passes(tuple: &Tuple) -> bool {
         }
     }
     if config!(filter.addresses) != 0 {
-        let known = |address: &[u8; 16]| maps::ADDRESSES.get(Key::new(128, *address)).is_some();
-        if !known(&tuple.local) && !known(&tuple.remote) {
+        let known = |address: Address| maps::ADDRESSES.get(Key::new(128, address.bytes())).is_some();
+        if !known(tuple.local) && !known(tuple.remote) {
             return false;
         }
     }
     true
-}
-
-#[inline(always)]
-fn is_v4(address: &[u8; 16]) -> bool {
-    // SAFETY: same size, any bytes.
-    let words: [u64; 2] = unsafe { core::mem::transmute(*address) };
-    words[0] == 0 && words[1] as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff])
 }

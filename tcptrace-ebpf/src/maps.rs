@@ -15,6 +15,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
+/// One entry: not 0 once any record was lost, on any CPU.
+#[map]
+pub static LOSSY: Array<u32> = Array::with_max_entries(1, 0);
+
 /// A byte a port, so that lists and ranges of any length cost one look. User space shrinks it to one entry where
 /// no port is asked for.
 #[map]

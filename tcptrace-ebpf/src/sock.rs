@@ -3,17 +3,18 @@
 use crate::{
     config, member, offset,
     read::{Access, CommonCopy, Probed, Read},
+    required,
 };
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::{
-        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns,
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf,
+        bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
     },
     programs::TracePointContext,
 };
 use tcptrace_common::{
-    event::{BITS_KNOWN, DEAD, DONE, HAS_SOCKET, Header, Kind, Prefix, Task, Tuple},
+    event::{Address, BITS_KNOWN, DEAD, DONE, HAS_SOCKET, Header, Kind, Prefix, Task, Tuple},
     layout::{NO_FIELD, Record},
 };
 
@@ -34,30 +35,38 @@ const AF_INET6: u16 = 10;
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
 
-/// Now, on the clock that keeps counting while the machine sleeps.
+/// Puts the time on a record, on the clock that keeps counting while the machine sleeps.
 #[inline(always)]
-pub fn now() -> u64 {
+pub fn stamp(head: &mut Header) {
     // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
+    head.pre.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+}
+
+/// Does a `struct socket` belong to it, whose descriptor somebody may hold? Asked only where it matters: the member
+/// lies on a cache line of its own.
+#[inline(always)]
+pub fn has_socket<A: Access>(sk: *const u8) -> u8 {
+    if required!(A, A::at(sk), sk_socket, u64) != 0 { HAS_SOCKET } else { 0 }
 }
 
 /// The inode number of the namespace a `possible_net_t` points to; 0: unknown.
 #[inline(always)]
 pub fn netns<A: Access>(net: *const u8) -> u32 {
-    if net.is_null() { 0 } else { member!(A::at(net), net_inum, u32) }
+    if net.is_null() { 0 } else { required!(A, A::at(net), net_inum, u32) }
 }
 
-/// Who a record is about. `full`: the socket is a `struct sock`, not a request or a minisocket.
+/// Who a record is about; [`stamp`] adds when, once the filter wants it. `full`: the socket is a `struct sock`, not a
+/// request or a minisocket.
 #[inline(always)]
 pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
     let mut room = CommonCopy::uninit();
     let common = A::common(sk, &mut room);
-    let family = member!(common, skc_family, u16);
+    let family = required!(A, common, skc_family, u16);
     let mut tuple = Tuple {
-        local: [0; 16],
-        remote: [0; 16],
-        lport: member!(common, skc_num, u16),
-        rport: u16::from_be(member!(common, skc_dport, u16)),
+        local: Address::from_words([0; 2]),
+        remote: Address::from_words([0; 2]),
+        lport: required!(A, common, skc_num, u16),
+        rport: u16::from_be(required!(A, common, skc_dport, u16)),
         family: match family {
             AF_INET => 4,
             AF_INET6 => 6,
@@ -68,21 +77,19 @@ pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
         spare: 0,
     };
     if family == AF_INET6 {
-        tuple.local = words(member!(common, skc_v6_rcv_saddr, [u64; 2]));
-        tuple.remote = words(member!(common, skc_v6_daddr, [u64; 2]));
+        tuple.local = Address::from_words(required!(A, common, skc_v6_rcv_saddr, [u64; 2]));
+        tuple.remote = Address::from_words(required!(A, common, skc_v6_daddr, [u64; 2]));
     } else {
-        tuple.local = mapped(member!(common, skc_rcv_saddr, u32));
-        tuple.remote = mapped(member!(common, skc_daddr, u32));
+        tuple.local = Address::from_v4(required!(A, common, skc_rcv_saddr, u32));
+        tuple.remote = Address::from_v4(required!(A, common, skc_daddr, u32));
     }
     if full {
-        let sock = A::at(sk);
-        tuple.shutdown = member!(sock, sk_shutdown, u8);
-        if offset!(skc_flags).is_some() {
-            let flags = member!(common, skc_flags, u64);
+        tuple.shutdown = required!(A, A::at(sk), sk_shutdown, u8);
+        if A::TYPED || offset!(skc_flags).is_some() {
+            let flags = required!(A, common, skc_flags, u64);
             tuple.bits = BITS_KNOWN
                 | if flags & SOCK_DEAD != 0 { DEAD } else { 0 }
-                | if flags & SOCK_DONE != 0 { DONE } else { 0 }
-                | if member!(sock, sk_socket, u64) != 0 { HAS_SOCKET } else { 0 };
+                | if flags & SOCK_DONE != 0 { DONE } else { 0 };
         }
         if tuple.lport == 0 {
             // The port is released before the CLOSE event; the copy in inet_sock stays (kernel-facts §1.3).
@@ -95,12 +102,12 @@ pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
         pre: Prefix {
             kind: kind as u8,
             flags: 0,
-            state: member!(common, skc_state, u8),
+            state: required!(A, common, skc_state, u8),
             to: 0,
-            netns: netns::<A>(member!(common, skc_net, *const u8)),
-            time_ns: now(),
+            netns: netns::<A>(required!(A, common, skc_net, *const u8)),
+            time_ns: 0,
             sock: sk as u64,
-            cookie: member!(common, skc_cookie, u64),
+            cookie: required!(A, common, skc_cookie, u64),
         },
         tuple,
     }
@@ -116,8 +123,8 @@ pub fn take_record(tuple: &mut Tuple, record: &RecordView, at: &Record) {
             tuple.rport = record.get(at.dport as usize);
         }
         if at.saddr != NO_FIELD {
-            tuple.local = record.get(at.saddr as usize);
-            tuple.remote = record.get(at.daddr as usize);
+            tuple.local = Address::from_words(record.get(at.saddr as usize));
+            tuple.remote = Address::from_words(record.get(at.daddr as usize));
         } else if at.saddr_sock != NO_FIELD {
             (tuple.local, tuple.lport) = socket_address(record, at.saddr_sock as usize);
             (tuple.remote, tuple.rport) = socket_address(record, at.daddr_sock as usize);
@@ -130,45 +137,63 @@ pub fn take_record(tuple: &mut Tuple, record: &RecordView, at: &Record) {
 /// # Safety
 /// A socket address is at that offset.
 #[inline(always)]
-unsafe fn socket_address(record: &RecordView, at: usize) -> ([u8; 16], u16) {
+unsafe fn socket_address(record: &RecordView, at: usize) -> (Address, u16) {
     // SAFETY: the caller's.
     unsafe {
         let port = u16::from_be(record.get(at + 2));
         let address = if record.get::<u16>(at) == AF_INET6 {
-            record.get::<[u8; 16]>(at + 8)
+            Address::from_words(record.get(at + 8))
         } else {
-            mapped(record.get::<u32>(at + 4))
+            Address::from_v4(record.get(at + 4))
         };
         (address, port)
     }
 }
 
-/// An IPv4 address, in the kernel's byte order, as `::ffff:a.b.c.d`.
-#[inline(always)]
-pub fn mapped(v4: u32) -> [u8; 16] {
-    // SAFETY: same size, any bytes.
-    unsafe { core::mem::transmute([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4]) }
-}
-
-#[inline(always)]
-fn words(words: [u64; 2]) -> [u8; 16] {
-    // SAFETY: same size, any bytes.
-    unsafe { core::mem::transmute(words) }
-}
+/// No task to be believed.
+pub const NOBODY: Task = Task { pid: 0, tid: 0, uid: 0, spare: 0, cgroup: 0, comm: [0; 2] };
 
 /// Fills in the current task.
 #[inline(always)]
-pub fn task(task: &mut Task) {
+pub fn task<A: Access>(task: &mut Task) {
+    task.spare = 0;
+    // The helper that gives a typed task came with 5.11, the one that makes cookies with 5.12: either both are there,
+    // or neither is used. Loads cost a fraction of the four helpers below.
+    if A::TYPED && config!(cookie_helper) != 0 {
+        // SAFETY: no arguments.
+        let current = unsafe { bpf_get_current_task_btf() }.cast_const().cast::<u8>();
+        task.pid = member!(A::at(current), task_tgid, u32);
+        task.tid = member!(A::at(current), task_pid, u32);
+        task.comm = member!(A::at(current), task_comm, [u64; 2]);
+        let cred = member!(A::at(current), task_cred, *const u8);
+        task.uid = if cred.is_null() { 0 } else { member!(A::at(cred), cred_uid, u32) };
+        task.cgroup = task_cgroup::<A>(current);
+        return;
+    }
     // SAFETY: no arguments, except `comm`, which is ours and 16 bytes long.
     unsafe {
         let ids = bpf_get_current_pid_tgid();
         task.pid = (ids >> 32) as u32;
         task.tid = ids as u32;
         task.uid = bpf_get_current_uid_gid() as u32;
-        task.spare = 0;
         task.cgroup = bpf_get_current_cgroup_id();
         bpf_get_current_comm(task.comm.as_mut_ptr().cast(), 16);
     }
+}
+
+/// The id of a task's cgroup in the v2 hierarchy; 0: unknown.
+#[inline(always)]
+fn task_cgroup<A: Access>(task: *const u8) -> u64 {
+    let set = member!(A::at(task), task_cgroups, *const u8);
+    if set.is_null() {
+        return 0;
+    }
+    let cgroup = member!(A::at(set), css_set_cgroup, *const u8);
+    if cgroup.is_null() {
+        return 0;
+    }
+    let node = member!(A::at(cgroup), cgroup_kn, *const u8);
+    if node.is_null() { 0 } else { member!(A::at(node), kn_id, u64) }
 }
 
 /// The cgroup a socket belongs to; 0: unknown. On 5.10 the member is a pointer tagged in its lowest bit, and

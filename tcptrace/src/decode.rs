@@ -114,7 +114,12 @@ fn prefix(pre: &abi::Prefix, ends: Ends) -> Head {
 
 fn head(record: &abi::Header) -> Head {
     let tuple = &record.tuple;
-    let ends = Ends { local: tuple.local, remote: tuple.remote, lport: tuple.lport, rport: tuple.rport };
+    let ends = Ends {
+        local: tuple.local.bytes(),
+        remote: tuple.remote.bytes(),
+        lport: tuple.lport,
+        rport: tuple.rport,
+    };
     prefix(&record.pre, ends)
 }
 

@@ -2,6 +2,7 @@
 
 mod advice;
 mod artifacts;
+mod bench;
 mod ci;
 mod lint;
 mod root;
@@ -32,6 +33,8 @@ enum Task {
     Tidy,
     /// What CI runs: setup, lint, test
     Ci,
+    /// Measure what tcptrace costs
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
+        Task::Bench(options) => bench::run(&options),
     };
     done.unwrap_or_else(|error| {
         advice::print(&error);

@@ -46,6 +46,7 @@ fn on_reset<A: Access>(sk: *const u8, record: Option<&RecordView>) {
         return;
     }
     make_cookie::<A>(&mut head, sk);
+    sock::stamp(&mut head);
     let Some(count) = count(Kind::Reset) else { return };
     count.send(
         Kind::Reset,

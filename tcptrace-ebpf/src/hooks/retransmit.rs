@@ -60,6 +60,7 @@ fn on_retransmit<A: Access>(sk: *const u8, skb: *const u8, err: i32, record: Opt
         return;
     }
     make_cookie::<A>(&mut head, sk);
+    sock::stamp(&mut head);
     let Some(count) = count(Kind::Retransmit) else { return };
     count.send(Kind::Retransmit, describe::<A>(head, sk, segment::<A>(skb), err));
 }

@@ -112,6 +112,7 @@ fn on_return(call: Call, result: i32) {
         }
         return;
     }
+    sock::stamp(&mut head);
     let Some(count) = count(Kind::RetransmitCall) else { return };
     count.call(call.segments, result < 0);
     count.send(Kind::RetransmitCall, describe::<Raw>(head, sk, call.segment, result));

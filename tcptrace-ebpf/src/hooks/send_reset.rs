@@ -18,7 +18,7 @@ use network_types::{
     tcp::TcpHdr,
 };
 use tcptrace_common::{
-    event::{Carrier, Header, Kind, Prefix, REASON_UNKNOWN, Reset, SENT, Tuple},
+    event::{Address, Carrier, Header, Kind, Prefix, REASON_UNKNOWN, Reset, SENT, Tuple},
     layout::NO_FIELD,
     state::TcpState,
 };
@@ -103,6 +103,7 @@ fn on_reset<A: Access>(sk: *const u8, skb: *const u8, reason: u32, record: Optio
         Carrier::Listener => head.pre.cookie = 0,
         _ => make_cookie::<A>(&mut head, sk),
     }
+    sock::stamp(&mut head);
     let Some(count) = count(Kind::Reset) else { return };
     count.send(
         Kind::Reset,
@@ -127,13 +128,13 @@ fn socketless() -> Header {
             state: 0,
             to: 0,
             netns: 0,
-            time_ns: sock::now(),
+            time_ns: 0,
             sock: 0,
             cookie: 0,
         },
         tuple: Tuple {
-            local: [0; 16],
-            remote: [0; 16],
+            local: Address::from_words([0; 2]),
+            remote: Address::from_words([0; 2]),
             lport: 0,
             rport: 0,
             family: 0,
@@ -179,14 +180,14 @@ impl Answer {
             if first >> 4 == 6 {
                 // SAFETY: as above.
                 let ip: Ipv6Hdr = unsafe { Probed(network).get(0) };
-                tuple.local = ip.dst_addr;
-                tuple.remote = ip.src_addr;
+                tuple.local = Address::from_bytes(ip.dst_addr);
+                tuple.remote = Address::from_bytes(ip.src_addr);
                 tuple.family = 6;
             } else {
                 // SAFETY: as above.
                 let ip: Ipv4Hdr = unsafe { Probed(network).get(0) };
-                tuple.local = sock::mapped(u32::from_ne_bytes(ip.dst_addr));
-                tuple.remote = sock::mapped(u32::from_ne_bytes(ip.src_addr));
+                tuple.local = Address::from_v4(u32::from_ne_bytes(ip.dst_addr));
+                tuple.remote = Address::from_v4(u32::from_ne_bytes(ip.src_addr));
                 tuple.family = 4;
             }
         }

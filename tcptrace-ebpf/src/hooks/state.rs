@@ -2,9 +2,10 @@
 
 use crate::{
     config,
-    emit::{Count, count},
-    filter, member,
+    emit::Count,
+    filter, member, offset,
     read::{Access, Btf, Raw, Read},
+    required,
     sock::{self, RecordView},
 };
 use aya_ebpf::{
@@ -13,7 +14,10 @@ use aya_ebpf::{
 };
 use core::mem::MaybeUninit;
 use tcptrace_common::{
-    event::{Close, ERROR_KNOWN, Header, Kind, LastNumbers, NUMBERS_KNOWN, OwnedTransition, Task},
+    event::{
+        Close, DEAD, DONE, ERROR_KNOWN, Header, Kind, LastNumbers, NUMBERS_KNOWN, OwnedTransition,
+        STALL_KNOWN, Task,
+    },
     state::TcpState,
 };
 
@@ -51,7 +55,7 @@ fn state_classic(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&RecordView>) {
     // MPTCP and SCTP sockets come by here too. The classic record said so already.
-    if record.is_none() && member!(A::at(sk), sk_protocol, u16) != IPPROTO_TCP {
+    if record.is_none() && required!(A, A::at(sk), sk_protocol, u16) != IPPROTO_TCP {
         return;
     }
     let (from, to) = (old as u8, new as u8);
@@ -76,11 +80,14 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
     if !borrowed {
         make_cookie::<A>(&mut head, sk);
     }
-    let Some(count) = count(kind) else { return };
-    count.transition(&head);
+    sock::stamp(&mut head);
+    let Some(count) = Count::transition(kind, &head) else { return };
     match kind {
-        Kind::Close => send_close::<A>(&count, head, sk),
-        Kind::OwnedTransition => send_owned(&count, head),
+        Kind::Close => {
+            head.tuple.bits |= sock::has_socket::<A>(sk);
+            send_close::<A>(&count, head, sk);
+        }
+        Kind::OwnedTransition => send_owned::<A>(&count, head),
         _ => count.send(kind, head),
     }
 }
@@ -115,14 +122,14 @@ pub fn make_cookie<A: Access>(head: &mut Header, sk: *const u8) {
 }
 
 #[inline(always)]
-fn send_owned(count: &Count, head: Header) {
+fn send_owned<A: Access>(count: &Count, head: Header) {
     if let Some(mut entry) = count.reserve::<OwnedTransition>(Kind::OwnedTransition) {
         let slot: &mut MaybeUninit<OwnedTransition> = &mut entry;
         let slot = slot.as_mut_ptr();
         // SAFETY: reserved memory of exactly this type; every field is written.
         unsafe {
             (&raw mut (*slot).head).write(head);
-            sock::task(&mut *(&raw mut (*slot).task).cast::<Task>());
+            sock::task::<A>(&mut *(&raw mut (*slot).task).cast::<Task>());
         }
         count.submit(entry);
     }
@@ -136,46 +143,57 @@ fn send_close<A: Access>(count: &Count, head: Header, sk: *const u8) {
         // SAFETY: reserved memory of exactly this type; every field is written.
         unsafe {
             (&raw mut (*slot).head).write(head);
-            sock::task(&mut *(&raw mut (*slot).task).cast::<Task>());
-            (&raw mut (*slot).numbers).write(last_numbers::<A>(sk, head.tuple.bits));
+            let task = &mut *(&raw mut (*slot).task).cast::<Task>();
+            // An orphan's end is the kernel's doing: whoever runs right now has nothing to do with it.
+            if head.tuple.bits & DEAD == 0 {
+                sock::task::<A>(task)
+            } else {
+                *task = sock::NOBODY
+            }
+            (&raw mut (*slot).numbers).write(last_numbers::<A>(sk, head.pre.state, head.tuple.bits));
         }
         count.submit(entry);
     }
 }
 
 #[inline(always)]
-fn last_numbers<A: Access>(sk: *const u8, bits: u8) -> LastNumbers {
+fn last_numbers<A: Access>(sk: *const u8, from: u8, bits: u8) -> LastNumbers {
     let sock = A::at(sk);
     let mut numbers = LastNumbers { min_rtt_us: u32::MAX, ..LastNumbers::default() };
-    if crate::offset!(sk_err).is_some() {
-        numbers.sk_err = member!(sock, sk_err, u32) as u16;
-        numbers.sk_err_soft = member!(sock, sk_err_soft, u32) as u16;
+    if A::TYPED || offset!(sk_err).is_some() {
+        numbers.sk_err = required!(A, sock, sk_err, u32) as u16;
+        numbers.sk_err_soft = required!(A, sock, sk_err_soft, u32) as u16;
         numbers.known |= ERROR_KNOWN;
     }
     let Some(tcp) = A::tcp(sk) else { return numbers };
-    let Some(rtt_min) = crate::offset!(rtt_min) else { return numbers };
+    let Some(rtt_min) = offset!(rtt_min) else { return numbers };
+    numbers.known |= NUMBERS_KNOWN;
+    // A received FIN takes one sequence number: the kernel counts it as a byte, and nobody reads it.
+    let fin = u32::from(bits & DONE != 0);
     numbers.bytes_sent = member!(tcp, bytes_sent, u64);
     numbers.bytes_acked = member!(tcp, bytes_acked, u64);
-    numbers.bytes_retrans = member!(tcp, bytes_retrans, u64);
+    numbers.bytes_received = member!(tcp, bytes_received, u64).saturating_sub(u64::from(fin));
     numbers.srtt_us = member!(tcp, srtt_us, u32) >> 3;
     // struct minmax: three samples of {time, value}; the first is the minimum of the window.
     // SAFETY: inside the member, whose size user space checked.
     numbers.min_rtt_us = unsafe { tcp.get(rtt_min + 4) };
-    numbers.total_retrans = member!(tcp, total_retrans, u32);
     numbers.packets_out = member!(tcp, packets_out, u32);
-    numbers.unsent = member!(tcp, write_seq, u32).wrapping_sub(member!(tcp, snd_nxt, u32));
-    let fin = u32::from(bits & tcptrace_common::event::DONE != 0);
-    let unread = member!(tcp, rcv_nxt, u32).wrapping_sub(member!(tcp, copied_seq, u32));
-    // A received FIN takes one sequence number: the kernel counts it as a byte, and nobody reads it.
-    numbers.unread = unread.saturating_sub(fin);
-    numbers.bytes_received = member!(tcp, bytes_received, u64).saturating_sub(u64::from(fin));
-    numbers.snd_wnd = member!(tcp, snd_wnd, u32);
-    numbers.segs_out = member!(tcp, segs_out, u32);
-    numbers.segs_in = member!(tcp, segs_in, u32);
-    numbers.linger2 = member!(tcp, linger2, i32);
-    numbers.retransmits = member!(tcp, icsk_retransmits, u8);
-    numbers.backoff = member!(tcp, icsk_backoff, u8);
-    numbers.probes_out = member!(tcp, icsk_probes_out, u8);
-    numbers.known |= NUMBERS_KNOWN;
+    numbers.total_retrans = member!(tcp, total_retrans, u32);
+    if numbers.total_retrans != 0 {
+        numbers.bytes_retrans = member!(tcp, bytes_retrans, u64);
+    }
+    let last = from == TcpState::LastAck.number() || from == TcpState::Closing.number();
+    let in_order = numbers.sk_err == 0 && (last || (from == TcpState::FinWait2.number() && fin != 0));
+    if !in_order || numbers.packets_out != 0 {
+        numbers.unsent = member!(tcp, write_seq, u32).wrapping_sub(member!(tcp, snd_nxt, u32));
+        let unread = member!(tcp, rcv_nxt, u32).wrapping_sub(member!(tcp, copied_seq, u32));
+        numbers.unread = unread.saturating_sub(fin);
+        numbers.snd_wnd = member!(tcp, snd_wnd, u32);
+        numbers.linger2 = member!(tcp, linger2, i32);
+        numbers.retransmits = member!(tcp, icsk_retransmits, u8);
+        numbers.backoff = member!(tcp, icsk_backoff, u8);
+        numbers.probes_out = member!(tcp, icsk_probes_out, u8);
+        numbers.known |= STALL_KNOWN;
+    }
     numbers
 }

@@ -52,6 +52,7 @@ fn on_synack<A: Access>(req: *const u8, record: Option<&RecordView>) {
     make_cookie::<A>(&mut head, req);
     let known = crate::offset!(req_num_retrans).is_some();
     let request = A::at(req);
+    sock::stamp(&mut head);
     let Some(count) = count(Kind::SynAck) else { return };
     count.send(
         Kind::SynAck,

@@ -17,7 +17,7 @@ use crate::{
     wall::Wall,
     wire,
 };
-use bytes::{BufMut, BytesMut, buf::Writer};
+use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use std::{
     io::{self, Write},
@@ -133,7 +133,10 @@ pub struct Output {
     palette: Palette,
     lines: Lines,
     wall: Wall,
-    buffer: Writer<BytesMut>,
+    /// The line that is being made: serialising into a plain vector is fastest.
+    line: Vec<u8>,
+    /// Complete lines.
+    buffer: BytesMut,
 }
 
 /// A batch is written when it has grown to this.
@@ -150,7 +153,8 @@ impl Output {
             palette,
             lines: Lines::new(palette),
             wall: Wall::new(wall_offset_ns()),
-            buffer: BytesMut::with_capacity(2 * BATCH_BYTES).writer(),
+            line: Vec::with_capacity(1024),
+            buffer: BytesMut::with_capacity(2 * BATCH_BYTES),
         }
     }
 
@@ -172,7 +176,7 @@ impl Output {
                     "hooks": serde_json::Value::Object(hooks.collect()),
                     "identity": identity,
                 });
-                wire::start(&mut self.buffer, &mut self.wall, boot_time_ns(), body)?;
+                wire::start(&mut self.line, &mut self.wall, boot_time_ns(), body)?;
             }
             Format::Text => {
                 let state = loaded.way_of("state").map(|way| way.to_string()).unwrap_or_default();
@@ -187,7 +191,7 @@ impl Output {
                     eprintln!("tcptrace: no {}: {} (see tcptrace doctor)", hook.tells, hook.without);
                 }
                 if !self.choice.summary_only {
-                    self.lines.header(&mut self.buffer)?;
+                    self.lines.header(&mut self.line)?;
                 }
             }
         }
@@ -206,10 +210,10 @@ impl Output {
         details: serde_json::Value,
     ) -> io::Result<()> {
         match self.format {
-            Format::Json => wire::remark(&mut self.buffer, &mut self.wall, time_ns, kind, text, details)?,
+            Format::Json => wire::remark(&mut self.line, &mut self.wall, time_ns, kind, text, details)?,
             Format::Text => {
                 let strong = self.palette.strong;
-                writeln!(self.buffer, "{strong}## {text}{strong:#}")?;
+                writeln!(self.line, "{strong}## {text}{strong:#}")?;
             }
         }
         Ok(())
@@ -221,13 +225,20 @@ impl Output {
     /// Standard output's; a broken pipe is none.
     pub fn end(&mut self, summary: &Summary) -> io::Result<()> {
         match self.format {
-            Format::Json => wire::summary(&mut self.buffer, &mut self.wall, boot_time_ns(), summary)?,
-            Format::Text => view::summary::write(&mut self.buffer, &self.palette, summary)?,
+            Format::Json => wire::summary(&mut self.line, &mut self.wall, boot_time_ns(), summary)?,
+            Format::Text => view::summary::write(&mut self.line, &self.palette, summary)?,
         }
         match self.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
+    }
+}
+
+impl Output {
+    fn keep_line(&mut self) {
+        self.buffer.extend_from_slice(&self.line);
+        self.line.clear();
     }
 }
 
@@ -237,14 +248,15 @@ impl Sink for Output {
             return Ok(Next::Continue);
         }
         match self.format {
-            Format::Json => wire::entry(&mut self.buffer, &mut self.wall, entry)?,
-            Format::Text => self.lines.entry(&mut self.buffer, &mut self.wall, entry)?,
+            Format::Json => wire::entry(&mut self.line, &mut self.wall, entry)?,
+            Format::Text => self.lines.entry(&mut self.line, &mut self.wall, entry)?,
         }
         self.shown += 1;
         if self.choice.count.is_some_and(|count| self.shown >= count) {
             return Ok(Next::Enough);
         }
-        if self.buffer.get_ref().len() >= BATCH_BYTES {
+        self.keep_line();
+        if self.buffer.len() >= BATCH_BYTES {
             self.flush()?;
         }
         Ok(Next::Continue)
@@ -253,13 +265,14 @@ impl Sink for Output {
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
         eprintln!("tcptrace: lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
         if self.format == Format::Json {
-            wire::lost(&mut self.buffer, &mut self.wall, now_ns, lost)?;
+            wire::lost(&mut self.line, &mut self.wall, now_ns, lost)?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let buffer = self.buffer.get_mut();
+        self.keep_line();
+        let buffer = &mut self.buffer;
         if buffer.is_empty() {
             return Ok(());
         }

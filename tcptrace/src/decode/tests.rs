@@ -17,8 +17,8 @@ fn sample_header(kind: abi::Kind) -> abi::Header {
             cookie: 42,
         },
         tuple: abi::Tuple {
-            local,
-            remote: local,
+            local: abi::Address::from_bytes(local),
+            remote: abi::Address::from_bytes(local),
             lport: 1000,
             rport: 10000,
             family: 4,

@@ -146,6 +146,10 @@ pub struct Evidence {
     pub linger2_negative: bool,
     /// The socket had a local port.
     pub local_port: bool,
+    /// `sk_shutdown`: 3 when the program itself closed.
+    pub shutdown: u8,
+    /// Retransmissions of the current stall.
+    pub retransmits: u8,
     /// RST sent shortly before the close.
     pub sent_before: Option<SentReset>,
     /// RST sent shortly after it.
@@ -198,14 +202,15 @@ fn timed_out(e: &Evidence) -> bool {
 
 fn unconnected(e: &Evidence) -> Cause {
     match e.err {
-        Some(ECONNREFUSED) if e.received => Cause::Refused,
+        // The program may be woken before the event (seen on 5.10), and have read, and so cleared, the error already:
+        // an RST is an RST all the same.
+        Some(ECONNREFUSED | 0) | None if e.received => Cause::Refused,
         Some(ETIMEDOUT) => Cause::Timeout,
         Some(0) if !e.local_port => Cause::NoLocalPort,
-        Some(0) => Cause::Abandoned,
+        Some(0) if e.shutdown == 3 || e.retransmits == 0 => Cause::Abandoned,
+        Some(0) | None => Cause::Unknown,
         Some(_) if e.received => Cause::ResetReceived,
         Some(_) => Cause::Unreachable,
-        None if e.received => Cause::Refused,
-        None => Cause::Unknown,
     }
 }
 
@@ -220,7 +225,7 @@ fn half_open(e: &Evidence) -> Cause {
 
 fn open(e: &Evidence) -> Cause {
     match e.err {
-        Some(ECONNRESET | EPIPE) | None if e.received => Cause::ResetReceived,
+        Some(ECONNRESET | EPIPE | 0) | None if e.received => Cause::ResetReceived,
         Some(_) if timed_out(e) && e.sent_before.is_some() => Cause::KeepaliveTimeout,
         Some(_) if timed_out(e) => Cause::Timeout,
         Some(0) | None => match &e.sent_after {
@@ -238,8 +243,8 @@ fn open(e: &Evidence) -> Cause {
 fn fin_sent(e: &Evidence) -> Cause {
     match e.err {
         // Nobody sent us an RST: the same kernel function handles data for a closed socket, then resets it.
-        Some(ECONNRESET) | None if e.received && e.sent_after.is_some() => Cause::DataAfterClose,
-        Some(ECONNRESET) | None if e.received => Cause::ResetReceived,
+        Some(ECONNRESET | 0) | None if e.received && e.sent_after.is_some() => Cause::DataAfterClose,
+        Some(ECONNRESET | 0) | None if e.received => Cause::ResetReceived,
         Some(_) if timed_out(e) && e.dead == Some(true) => Cause::OrphanGaveUp,
         Some(_) if timed_out(e) => Cause::Timeout,
         Some(0) => match (e.dead, &e.sent_before, &e.sent_after) {
@@ -255,10 +260,10 @@ fn fin_sent(e: &Evidence) -> Cause {
 fn fin_acknowledged(e: &Evidence) -> Verdict {
     let ends = |cause| Verdict { cause, continues_as: None };
     match (e.err, e.done, e.dead) {
-        (Some(ECONNRESET), ..) | (None, None, _) if e.received && e.sent_after.is_some() => {
+        (Some(ECONNRESET | 0) | None, ..) if e.received && e.sent_after.is_some() => {
             ends(Cause::DataAfterClose)
         }
-        (Some(ECONNRESET), ..) | (None, None, _) if e.received => ends(Cause::ResetReceived),
+        (Some(ECONNRESET | 0) | None, ..) if e.received => ends(Cause::ResetReceived),
         (Some(_), ..) if timed_out(e) && e.sent_before.is_some() => ends(Cause::KeepaliveTimeout),
         (Some(_), ..) if timed_out(e) => ends(Cause::Timeout),
         (Some(0), Some(true), _) => time_wait(),

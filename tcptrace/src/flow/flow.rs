@@ -112,9 +112,10 @@ pub(super) struct Closing {
     pub time_ns: u64,
     pub old: TcpState,
     pub bits: Option<Bits>,
+    pub shutdown: u8,
     pub numbers: LastNumbers,
     pub sent_after: Option<SentReset>,
-    /// The socket itself is gone too.
+    /// The current task; the closer only if the cause says so.
     pub task: Option<Arc<Process>>,
 }
 

@@ -8,7 +8,7 @@ use super::{
     stranger, who,
 };
 use crate::event::{Carrier, Direction, LastNumbers, Reset, TcpState, Transition};
-use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN};
+use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN, STALL_KNOWN};
 
 impl Ledger {
     pub(super) fn reset(&mut self, event: &Reset, out: &mut Vec<Entry>) {
@@ -58,13 +58,15 @@ impl Ledger {
 
     /// Keeps a close until what explains it must have come.
     pub(super) fn hold(&mut self, key: u64, event: &Transition, out: &mut Vec<Entry>) {
-        let task = event.task.as_ref().map(|task| self.process(task));
+        // The idle task closes nothing.
+        let task = event.task.as_ref().filter(|task| task.pid != 0).map(|task| self.process(task));
         let Some(flow) = self.flows.get_mut(&key) else { return };
         let numbers = event.numbers.unwrap_or_default();
         flow.rare().closing = Some(Closing {
             time_ns: event.head.time_ns,
             old: event.old,
             bits: event.bits,
+            shutdown: event.shutdown,
             numbers,
             sent_after: None,
             task,
@@ -106,6 +108,7 @@ impl Ledger {
             time_ns,
             old: flow.state,
             bits: None,
+            shutdown: 0,
             numbers: LastNumbers::default(),
             sent_after: None,
             task: None,
@@ -123,9 +126,11 @@ impl Ledger {
             done: closing.bits.map(|bits| bits.done),
             has_socket: closing.bits.map(|bits| bits.has_socket),
             packets_out: numbers.map(|numbers| numbers.packets_out),
-            unread: numbers.map(|numbers| numbers.unread),
+            unread: numbers.filter(|numbers| numbers.known & STALL_KNOWN != 0).map(|numbers| numbers.unread),
             linger2_negative: closing.numbers.linger2 < 0,
             local_port: flow.ends.lport != 0,
+            shutdown: closing.shutdown,
+            retransmits: closing.numbers.retransmits,
             sent_before: rare.sent.filter(|(time_ns, _)| shortly(*time_ns)).map(|(_, reset)| reset),
             sent_after: closing.sent_after,
             received: rare.received_ns.is_some_and(shortly),

@@ -3,6 +3,7 @@
 use crate::event::Task;
 use hashbrown::HashMap;
 use std::sync::Arc;
+use zerocopy::IntoBytes;
 
 /// A process, as it was when it acted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +58,7 @@ pub struct Owner {
 /// One copy of each process, however many flows name it.
 #[derive(Debug, Default)]
 pub struct Processes {
-    known: HashMap<(u32, [u8; 16]), Arc<Process>>,
+    known: HashMap<(u32, [u64; 2]), Arc<Process>>,
 }
 
 /// How many processes are remembered before the memory is started afresh. Flows keep what they hold.
@@ -74,12 +75,13 @@ impl Processes {
                 if self.known.len() >= MAX_PROCESSES {
                     self.known.clear();
                 }
-                let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
+                let comm = task.comm.as_bytes();
+                let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
                 let process = Arc::new(Process {
                     pid: task.pid,
                     uid: task.uid,
                     cgroup: task.cgroup,
-                    comm: String::from_utf8_lossy(&task.comm[..end]).into(),
+                    comm: String::from_utf8_lossy(comm).into(),
                 });
                 self.known.insert(key, Arc::clone(&process));
                 process

@@ -3,7 +3,8 @@ use super::{cause::Cause, *};
 use crate::event::{Bits, Carrier, Direction, Ends, LastNumbers, Reason, Reset};
 use TcpState as S;
 use proptest::prelude::*;
-use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN};
+use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN, STALL_KNOWN};
+use zerocopy::IntoBytes;
 
 const MS: u64 = 1_000_000;
 const CLIENT: u64 = 0xffff_8880_0000_1000;
@@ -33,13 +34,16 @@ fn change(sock: u64, cookie: u64, time_ns: u64, old: S, new: S) -> Transition {
         bits: Some(Bits { dead: true, done: true, has_socket: false }),
         shutdown: 3,
         task: None,
-        numbers: closes.then(|| LastNumbers { known: NUMBERS_KNOWN | ERROR_KNOWN, ..LastNumbers::default() }),
+        numbers: closes.then(|| LastNumbers {
+            known: NUMBERS_KNOWN | STALL_KNOWN | ERROR_KNOWN,
+            ..LastNumbers::default()
+        }),
     }
 }
 
 fn task(pid: u32, comm: &str) -> Task {
-    let mut bytes = [0; 16];
-    bytes[..comm.len()].copy_from_slice(comm.as_bytes());
+    let mut bytes = [0; 2];
+    bytes.as_mut_bytes()[..comm.len()].copy_from_slice(comm.as_bytes());
     Task { pid, tid: pid, uid: 0, spare: 0, cgroup: 1, comm: bytes }
 }
 

@@ -3,8 +3,8 @@
 use super::btf::{Btf, Place};
 use tcptrace_common::layout::{COMMON_BYTES, Member, Offsets};
 
-/// Members without which no program can tell one connection from another.
-const REQUIRED: [&str; 9] = [
+/// Members that the programs read without asking whether they are there. Every kernel since 5.8 has them.
+const REQUIRED: [&str; 18] = [
     "skc_family",
     "skc_state",
     "skc_num",
@@ -13,7 +13,16 @@ const REQUIRED: [&str; 9] = [
     "skc_rcv_saddr",
     "skc_v6_daddr",
     "skc_v6_rcv_saddr",
+    "skc_net",
+    "skc_cookie",
+    "skc_flags",
+    "ns.inum",
     "sk_protocol",
+    "sk_shutdown",
+    "sk_socket",
+    "sk_err",
+    "sk_err_soft",
+    "inet_sport",
 ];
 
 /// Looks every member up.

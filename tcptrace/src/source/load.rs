@@ -106,21 +106,15 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, StartError> {
     check_machine()?;
     let machine = Machine::read(options);
     check_filter(&options.filter, &machine)?;
-    let first = attach_all(options, &machine, true);
-    let by_btf = |result: &Result<Loaded, StartError>| {
-        result.as_ref().is_ok_and(|loaded| loaded.way_of("state") == Some(Way::Btf))
-    };
-    // 5.9 to 5.11 have tp_btf but not the cookie helper: there is no way to ask but to try.
-    if !by_btf(&first)
-        && machine.offsets.is_ok()
-        && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf)
-    {
-        let second = attach_all(options, &machine, false);
-        if by_btf(&second) {
-            return second;
+    let by_btf = machine.offsets.is_ok() && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf);
+    match attach_all(options, &machine, by_btf) {
+        // 5.9 to 5.11 have tp_btf but not the cookie helper: there is no way to ask but to try.
+        result if by_btf && !result.as_ref().is_ok_and(|loaded| loaded.cookies) => {
+            drop(result);
+            attach_all(options, &machine, false)
         }
+        result => result,
     }
-    first
 }
 
 /// Some conditions look at members that only type information leads to: without it they would match nothing.
@@ -240,7 +234,7 @@ impl Machine {
         // A quarter full is soon enough: the timer empties it fifty times a second. A small ring fills between
         // two looks of a few dozen records, so it is looked at every time.
         config.wake_bytes = options.ring_bytes / 4;
-        config.wake_every = if options.ring_bytes >= 1 << 20 { 32 } else { 1 };
+        config.wake_mask = if options.ring_bytes >= 1 << 20 { 31 } else { 0 };
         config.cookie_helper = u8::from(cookie_helper);
         config.tcp_sock_helper = 1;
         config.probe_read = u8::from(self.probe_read);

@@ -17,6 +17,8 @@ fn quiet(old: S) -> Evidence {
         unread: Some(0),
         linger2_negative: false,
         local_port: true,
+        shutdown: 0,
+        retransmits: 0,
         sent_before: None,
         sent_after: None,
         received: false,
@@ -46,6 +48,10 @@ fn syn_sent() {
     }
     assert_eq!(cause(Evidence { local_port: false, ..e() }), NoLocalPort);
     assert_eq!(cause(e()), Abandoned);
+    // The program may have read the error before the event: then silence after retransmissions does not tell.
+    assert_eq!(cause(Evidence { retransmits: 2, ..e() }), Unknown);
+    assert_eq!(cause(Evidence { retransmits: 2, shutdown: 3, ..e() }), Abandoned);
+    assert_eq!(cause(Evidence { received: true, ..e() }), Refused);
 }
 
 #[test]

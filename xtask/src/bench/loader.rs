@@ -1,0 +1,121 @@
+//! The load, seen from the process that measures: starts it, asks for a stretch of it, reads what came of it.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+/// One stretch of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Before the clock starts.
+    pub warm: Duration,
+    /// While it runs.
+    pub timed: Duration,
+}
+
+impl Request {
+    fn line(&self) -> String {
+        format!("{} {}\n", self.warm.as_millis(), self.timed.as_millis())
+    }
+
+    /// As [`Loader::run`] writes it.
+    pub fn parse(line: &str) -> Result<Self> {
+        let milliseconds = |text: &str| text.parse().map(Duration::from_millis).ok();
+        let parsed = line
+            .split_once(' ')
+            .and_then(|(warm, timed)| Some(Self { warm: milliseconds(warm)?, timed: milliseconds(timed)? }));
+        parsed.with_context(|| format!("the load was asked for {line:?}, which is not two numbers"))
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// All connections, those before the clock started included.
+    pub connections: u64,
+    /// Connections a second.
+    pub rate: f64,
+    /// The share of the time that the load waited for its core, because of others there or on the host.
+    pub waited: f64,
+}
+
+/// A running load. Dropping it ends it.
+pub struct Loader {
+    child: Child,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// The inode number of its network namespace.
+    pub netns: u64,
+    /// Where its server listens.
+    pub port: u64,
+}
+
+impl Loader {
+    /// Starts it on this core; it then waits for requests.
+    pub fn start(core: usize) -> Result<Self> {
+        // This very program, even if cargo has replaced its file since.
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["bench", "load", "--core", &core.to_string()]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the load does not start")?;
+        let requests = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().context("the load has no output")?);
+        let mut loader = Self { child, requests, answers, netns: 0, port: 0 };
+        let ready = loader.answer()?;
+        (loader.netns, loader.port) = (number(&ready, "netns")?, number(&ready, "port")?);
+        Ok(loader)
+    }
+
+    /// Runs one stretch. When this returns, every connection of it is closed.
+    pub fn run(&mut self, request: Request) -> Result<Stretch> {
+        let pipe = self.requests.as_mut().context("the load has ended")?;
+        pipe.write_all(request.line().as_bytes()).context("the load has ended")?;
+        let answer = self.answer()?;
+        let ns = number(&answer, "timed_ns")? as f64;
+        let stolen_ns = number(&answer, "stolen_ticks")? as f64 * super::process::tick_ns();
+        Ok(Stretch {
+            connections: number(&answer, "connections")?,
+            rate: number(&answer, "timed")? as f64 * 1e9 / ns,
+            waited: (number(&answer, "waited_ns")? as f64 + stolen_ns) / ns,
+        })
+    }
+
+    fn answer(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let read = self.answers.read_line(&mut line).context("the load cannot be heard")?;
+        ensure!(read > 0, "the load has ended: it said why above");
+        serde_json::from_str(&line).with_context(|| format!("the load said {line:?}"))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // The end of its requests ends it.
+        self.requests = None;
+        let _ = self.child.wait();
+    }
+}
+
+fn number(answer: &Value, name: &str) -> Result<u64> {
+    answer[name].as_u64().with_context(|| format!("the load's answer has no {name}: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_understood_as_it_was_meant() {
+        let request = Request { warm: Duration::from_millis(200), timed: Duration::from_secs(3) };
+        assert_eq!(Request::parse(request.line().trim_end()).unwrap(), request);
+        assert!(Request::parse("200").is_err() && Request::parse("now 3").is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask bench`: what tcptrace costs, as ratios to the same machine without it.
+
+mod bpf_stats;
+mod checks;
+mod cores;
+mod figures;
+mod idle;
+mod kernel;
+mod load;
+mod loader;
+mod loopback;
+mod machine;
+mod modes;
+mod output;
+mod overhead;
+mod page;
+mod process;
+mod targets;
+mod throughput;
+mod tracer;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Options of `cargo xtask bench`.
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Run a connect/request/close load without and with tcptrace, and write docs/cost.md
+    Overhead(overhead::Options),
+    /// The load itself: a process of its own that `overhead` starts
+    #[command(hide = true)]
+    Load(load::Options),
+}
+
+/// Runs one benchmark.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    match &options.what {
+        What::Overhead(options) => overhead::run(options),
+        What::Load(options) => load::run(options),
+    }
+}

@@ -1,0 +1,169 @@
+//! The page: verdict first, then the figures, then how they came about and what they do not say.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::{
+    cores::Apart,
+    figures::{Spread, mebibytes, number},
+    kernel::{SUBJECTS, Subject},
+    load::{MESSAGE, TRANSITIONS},
+    modes::Mode,
+    overhead::Measured,
+    targets::{self, KEPT},
+    throughput::MODES,
+};
+
+/// The whole page.
+pub fn write(measured: &Measured) -> Result<String> {
+    let mut page = head(measured);
+    verdict(&mut page, measured)?;
+    throughput(&mut page, measured)?;
+    kernel(&mut page, measured)?;
+    tracer(&mut page, measured)?;
+    method(&mut page, measured)?;
+    Ok(page)
+}
+
+fn head(measured: &Measured) -> String {
+    let cores = measured.cores;
+    let apart = match cores.apart {
+        Apart::Cores => "two cores",
+        Apart::Threads => "two threads of one core, which slow each other down",
+        Apart::Same => "the only one, so that the tracer takes its time from the load",
+    };
+    let on = if cores.apart == Apart::Same {
+        format!("load and tracer on processor {}: {apart}", cores.load)
+    } else {
+        format!("load on processor {}, tracer on processor {}: {apart}", cores.load, cores.tracer)
+    };
+    format!(
+        "# What tcptrace costs\n\n\
+         Written by `{}`. Run it again instead of editing this page.\n\n\
+         - measured: {}, {}, on {}\n\
+         - machine: {}\n\
+         - {on}\n\n\
+         Every figure is the median of {} rounds, with the smallest and the largest behind it.\n",
+        measured.command, measured.version, measured.commit, measured.date, measured.machine, measured.rounds,
+    )
+}
+
+/// A table row; the first two make the header.
+fn row(page: &mut String, cells: &[&str]) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "| {} |", cells.join(" | "));
+}
+
+fn table(page: &mut String, title: &str, header: &[&str]) {
+    let _ = write!(page, "\n## {title}\n\n");
+    row(page, header);
+    row(page, &vec!["---"; header.len()]);
+}
+
+fn verdict(page: &mut String, measured: &Measured) -> Result<()> {
+    table(page, "Verdict", &["what", "measured", "target", "reached?"]);
+    for entry in targets::rows(measured)? {
+        let reached = if entry.reached { "yes" } else { "**no**" };
+        row(page, &[entry.what, &entry.measured, &entry.target, reached]);
+    }
+    Ok(())
+}
+
+fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
+    let figures = &measured.throughput;
+    let header = ["beside the load", "connections/s", "kept", "longer by, a transition"];
+    table(page, "Throughput", &header);
+    let alone = Spread::of(figures.untraced.iter().copied())?;
+    row(page, &["nothing", &alone.show(0, ""), "", ""]);
+    for mode in MODES {
+        let rate = Spread::of(figures.of(mode).map(|run| run.rate))?.show(0, "");
+        let kept = Spread::of(figures.of(mode).map(|run| run.kept * 100.0))?.show(1, "%");
+        let added = Spread::of(figures.of(mode).map(|run| run.added_ns))?.show(0, "ns");
+        row(page, &[mode.name(), &rate, &kept, &added]);
+    }
+    let waited = Spread::of(figures.waited.iter().map(|share| share * 100.0))?.show(1, "%");
+    let connection_ns = 1e9 / alone.median;
+    let budget_ns = connection_ns * (1.0 / KEPT - 1.0) / TRANSITIONS as f64;
+    let _ = write!(
+        page,
+        "\nThis is the worst case: connections that do almost nothing but open and close. One takes {} µs here, with \
+         {TRANSITIONS} transitions, so {} % of the throughput allows {} ns for each of them, all told. A connection \
+         that lives longer, or that has a network in between, has the same {TRANSITIONS}.\n\n\
+         How quiet the machine was: of its time, the load waited {waited} for its processor because of other \
+         processes or the host.\n",
+        number(connection_ns / 1e3, 1),
+        number(KEPT * 100.0, 0),
+        number(budget_ns, 0),
+    );
+    Ok(())
+}
+
+fn kernel(page: &mut String, measured: &Measured) -> Result<()> {
+    let header = ["attached", "state program, a run", "× empty", "all programs, a transition"];
+    table(page, "In the kernel", &header);
+    let figures = &measured.kernel;
+    for subject in SUBJECTS {
+        let state = Spread::of(figures.of(subject).map(|cost| cost.state_ns))?.show(0, "ns");
+        let times = Spread::of(figures.of(subject).map(|cost| cost.times_empty))?;
+        let times = if subject == Subject::Empty { "1".to_owned() } else { times.show(2, "") };
+        let all = Spread::of(figures.of(subject).map(|cost| cost.all_ns))?.show(0, "ns");
+        row(page, &[subject.name(), &state, &times, &all]);
+    }
+    let _ = write!(
+        page,
+        "\nBy the kernel's own count (`kernel.bpf_stats_enabled`). Most of what it says of a program that does nothing \
+         is the cost of measuring it. *All programs* adds the end of each socket to its transitions.\n"
+    );
+    Ok(())
+}
+
+fn tracer(page: &mut String, measured: &Measured) -> Result<()> {
+    let header =
+        ["mode", "user CPU, 1M events", "system CPU, 1M events", "bytes an event", "memory", "start"];
+    table(page, "The tracer itself", &header);
+    let figures = &measured.throughput;
+    for mode in MODES.into_iter().filter(|mode| *mode != Mode::Empty) {
+        let user = Spread::of(figures.taken(mode).map(|taken| taken.user))?.show(2, "s");
+        let system = Spread::of(figures.taken(mode).map(|taken| taken.system))?.show(2, "s");
+        let bytes = Spread::of(figures.taken(mode).map(|taken| taken.bytes))?;
+        let memory = Spread::of(figures.taken(mode).map(|taken| mebibytes(taken.memory.now)))?;
+        let peak = Spread::of(figures.taken(mode).map(|taken| mebibytes(taken.memory.peak)))?;
+        let start = Spread::of(figures.of(mode).map(|run| run.start_up.as_secs_f64() * 1e3))?.show(0, "ms");
+        let memory = format!("{} MiB, peak {} MiB", number(memory.median, 1), number(peak.max, 1));
+        row(page, &[mode.name(), &user, &system, &number(bytes.median, 0), &memory, &start]);
+    }
+    let _ = write!(
+        page,
+        "\nAn event is a transition or the judged end of a socket: {} of them for a connection. Memory is what is \
+         resident; the ring buffer, which is mapped, is part of it.\n",
+        super::load::EVENTS
+    );
+    Ok(())
+}
+
+fn method(page: &mut String, measured: &Measured) -> Result<()> {
+    let seconds = measured.seconds;
+    let connections = number(measured.throughput.connections as f64, 0);
+    let _ = write!(
+        page,
+        "\n## How it is measured\n\n\
+         The load is one thread on one processor, in a network namespace of its own: connect, accept, {MESSAGE} bytes \
+         there, {MESSAGE} bytes back, the client closes, the server closes, again. The kernel's part of it runs on the \
+         same processor. There is no TIME_WAIT (`tcp_max_tw_buckets` is 0 there), so that the last connection costs \
+         what the first did.\n\n\
+         In each round every mode has a stretch of {seconds} s, with an untraced one before and after it; *kept* compares \
+         it with these two alone. tcptrace traces the load's namespace only, which costs one more look into a map, so \
+         that its counts can be compared with the load's: {TRANSITIONS} transitions and two ends for each connection, \
+         none lost. If one differs, there is no page. {connections} connections were made for this one.\n\n\
+         The kernel's measurement makes programs dearer, so it has rounds of its own, and is off in all others.\n\n\
+         CPU time is the process's own clock, from its first line to when it has caught up with the ring. The kernel \
+         divides it into user and system by sampling.\n\n\
+         ## What is not measured\n\n\
+         - IPv6, networks other than loopback, retransmissions, resets\n\
+         - more than one processor making events at once; many open connections at once\n\
+         - kernels other than this one, raw and classic tracepoints (`--hooks raw`, `--hooks classic`)\n\
+         - output into a pipe or on a terminal, whose reader takes time as well\n"
+    );
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What was to be reached, beside what was.
+
+use anyhow::Result;
+
+use super::{figures::Spread, kernel::Subject, modes::Mode, overhead::Measured};
+
+/// Nanoseconds of the state program.
+const KERNEL_NS: f64 = 250.0;
+/// The same in runs of a program that does nothing.
+const TIMES_EMPTY: f64 = 3.5;
+/// Share of the throughput.
+pub const KEPT: f64 = 0.98;
+/// Seconds of user CPU time per million events.
+const USER_SECONDS: f64 = 0.5;
+/// Milliseconds.
+const START_UP_MS: f64 = 150.0;
+/// Share of a core.
+const IDLE: f64 = 0.001;
+
+/// A row of the first table.
+pub struct Row {
+    /// What.
+    pub what: &'static str,
+    /// In words.
+    pub measured: String,
+    /// In words.
+    pub target: String,
+    /// By the median.
+    pub reached: bool,
+}
+
+/// All rows.
+pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
+    let (kernel, throughput) = (&measured.kernel, &measured.throughput);
+    let state = Spread::of(kernel.of(Subject::Everything).map(|cost| cost.state_ns))?;
+    let times_empty = Spread::of(kernel.of(Subject::Everything).map(|cost| cost.times_empty))?;
+    let kept = Spread::of(throughput.of(Mode::Json).map(|run| run.kept * 100.0))?;
+    let lost: u64 = throughput.runs.iter().filter_map(|run| run.taken.as_ref()).map(|taken| taken.lost).sum();
+    let user = Spread::of(throughput.taken(Mode::Json).map(|taken| taken.user))?;
+    let start_up = Spread::of(throughput.of(Mode::Json).map(|run| run.start_up.as_secs_f64() * 1e3))?;
+    let idle = measured.idle;
+    Ok(vec![
+        Row {
+            what: "kernel: one transition, all details",
+            measured: state.show(0, "ns"),
+            target: format!("≤ {KERNEL_NS} ns"),
+            reached: state.median <= KERNEL_NS,
+        },
+        Row {
+            what: "kernel: as a multiple of a program that does nothing",
+            measured: times_empty.show(2, "×"),
+            target: format!("≤ {TIMES_EMPTY} ×"),
+            reached: times_empty.median <= TIMES_EMPTY,
+        },
+        Row {
+            what: "throughput kept beside `watch --format json`",
+            measured: kept.show(1, "%"),
+            target: format!("≥ {} %", KEPT * 100.0),
+            reached: kept.median >= KEPT * 100.0,
+        },
+        Row {
+            what: "events lost, ring of the default size",
+            measured: lost.to_string(),
+            target: "0".to_owned(),
+            reached: lost == 0,
+        },
+        Row {
+            what: "user CPU time per million events, JSON to a file",
+            measured: user.show(2, "s"),
+            target: format!("≤ {USER_SECONDS} s"),
+            reached: user.median <= USER_SECONDS,
+        },
+        Row {
+            what: "from its start to its first line",
+            measured: start_up.show(0, "ms"),
+            target: format!("≤ {START_UP_MS} ms"),
+            reached: start_up.median <= START_UP_MS,
+        },
+        Row {
+            what: "CPU of a tracer that sees nothing",
+            measured: format!("{:.2} %", idle * 100.0),
+            target: format!("≤ {} %", IDLE * 100.0),
+            reached: idle <= IDLE,
+        },
+    ])
+}

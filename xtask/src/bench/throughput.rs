@@ -1,0 +1,138 @@
+//! How much of the load's throughput is left beside tcptrace, and what tcptrace takes on its own core meanwhile.
+//! Each traced stretch stands between two untraced ones, and is compared with those alone: the machine drifts.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+
+use super::{
+    checks,
+    load::{EVENTS, TRANSITIONS},
+    loader::{Loader, Request, Stretch},
+    modes::{Filter, Mode},
+    process::Memory,
+    tracer::{Outcome, Tracer},
+};
+
+/// What is compared with nothing, in the order of the tables.
+pub const MODES: [Mode; 4] = [Mode::Empty, Mode::Json, Mode::Text, Mode::Summary];
+
+/// One stretch of load beside a tracer.
+pub struct Run {
+    /// Which.
+    pub mode: Mode,
+    /// Connections a second.
+    pub rate: f64,
+    /// The same as a share of what they were just before and just after, without a tracer.
+    pub kept: f64,
+    /// By how much a transition became longer, in nanoseconds, seen by the load.
+    pub added_ns: f64,
+    /// From its start to its first words.
+    pub start_up: Duration,
+    /// What it took on its own core; the empty program takes nothing.
+    pub taken: Option<Taken>,
+}
+
+/// What a tracer took for the events it handled.
+pub struct Taken {
+    /// Seconds of CPU time per million events, in its own code.
+    pub user: f64,
+    /// Seconds of CPU time per million events, in the kernel on its behalf.
+    pub system: f64,
+    /// Output per event.
+    pub bytes: f64,
+    /// At the end.
+    pub memory: Memory,
+    /// Missing events.
+    pub lost: u64,
+}
+
+/// All rounds.
+#[derive(Default)]
+pub struct Throughput {
+    /// Connections a second without any tracer.
+    pub untraced: Vec<f64>,
+    /// The share of its time that the load did not get its core, in every stretch.
+    pub waited: Vec<f64>,
+    /// Connections, all of them.
+    pub connections: u64,
+    /// Every stretch beside a tracer.
+    pub runs: Vec<Run>,
+    /// Counts that do not add up.
+    pub wrong: Vec<String>,
+}
+
+impl Throughput {
+    /// One round: every mode once. The order moves on, so that none always follows the same neighbour.
+    pub fn round(
+        &mut self,
+        number: usize,
+        program: &Path,
+        loader: &mut Loader,
+        request: Request,
+    ) -> Result<()> {
+        let mut before = self.untraced(loader, request)?;
+        for mode in (0..MODES.len()).map(|index| MODES[(index + number) % MODES.len()]) {
+            let filter = Filter::Netns(loader.netns);
+            let mut tracer = Tracer::start(program, mode, filter)?;
+            let start_up = tracer.start_up;
+            let stretch = loader.run(request)?;
+            let taken = match mode {
+                Mode::Empty => tracer.stop().map(|()| None)?,
+                _ => {
+                    let outcome = tracer.finish()?;
+                    self.wrong.extend(checks::counts(mode, filter, stretch.connections, &outcome));
+                    Some(taken(&stretch, &outcome))
+                }
+            };
+            let after = self.untraced(loader, request)?;
+            let alone = f64::midpoint(before.rate, after.rate);
+            self.note(&stretch);
+            let run = Run {
+                mode,
+                rate: stretch.rate,
+                kept: stretch.rate / alone,
+                added_ns: (1.0 / stretch.rate - 1.0 / alone) * 1e9 / TRANSITIONS as f64,
+                start_up,
+                taken,
+            };
+            eprintln!("  {:<28} {:>5.1} % of {alone:.0} connections/s", mode.name(), run.kept * 100.0);
+            self.runs.push(run);
+            before = after;
+        }
+        Ok(())
+    }
+
+    /// The runs of one mode.
+    pub fn of(&self, mode: Mode) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.mode == mode)
+    }
+
+    /// What the runs of one mode took.
+    pub fn taken(&self, mode: Mode) -> impl Iterator<Item = &Taken> {
+        self.of(mode).filter_map(|run| run.taken.as_ref())
+    }
+
+    fn untraced(&mut self, loader: &mut Loader, request: Request) -> Result<Stretch> {
+        let stretch = loader.run(request)?;
+        self.untraced.push(stretch.rate);
+        self.note(&stretch);
+        Ok(stretch)
+    }
+
+    fn note(&mut self, stretch: &Stretch) {
+        self.waited.push(stretch.waited);
+        self.connections += stretch.connections;
+    }
+}
+
+fn taken(stretch: &Stretch, outcome: &Outcome) -> Taken {
+    let events = (stretch.connections * EVENTS) as f64;
+    Taken {
+        user: outcome.cpu.user.as_secs_f64() * 1e6 / events,
+        system: outcome.cpu.system.as_secs_f64() * 1e6 / events,
+        bytes: outcome.bytes as f64 / events,
+        memory: outcome.memory,
+        lost: outcome.summary.lost,
+    }
+}

@@ -1,0 +1,166 @@
+//! One run of tcptrace: started, ready, measured, stopped, and what it said in the end.
+
+use std::{
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    modes::{Filter, Mode},
+    output::{Output, Summary},
+    process::{CpuTime, Memory, cpu_clock},
+};
+
+/// How long it may take to attach, to catch up with its ring, to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at whether it is ready; start-up is known to that precision.
+const LOOK: Duration = Duration::from_millis(1);
+/// It has caught up when it took less than `IDLE_CPU` of a core in `QUIET`: several of its timer's periods.
+const QUIET: Duration = Duration::from_millis(100);
+const IDLE_CPU: Duration = Duration::from_millis(2);
+
+/// A tcptrace that is attached. Dropping it stops it.
+pub struct Tracer {
+    mode: Mode,
+    child: Child,
+    out: Output,
+    complaints: Output,
+    /// From its start to its first words.
+    pub start_up: Duration,
+    /// CPU time when it was ready.
+    ready: CpuTime,
+}
+
+/// What a run of it cost, and what it counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Its own counts.
+    pub summary: Summary,
+    /// Lines it wrote.
+    pub lines: u64,
+    /// Bytes it wrote.
+    pub bytes: u64,
+    /// CPU time from when it was ready to when it had caught up.
+    pub cpu: CpuTime,
+    /// Memory when it had caught up.
+    pub memory: Memory,
+}
+
+impl Tracer {
+    /// Starts it and waits until it traces.
+    pub fn start(program: &Path, mode: Mode, filter: Filter) -> Result<Self> {
+        let (out, complaints) = (Output::new()?, Output::new()?);
+        let mut command = Command::new(program);
+        command.args(mode.arguments(filter)).stdin(Stdio::null());
+        command.stdout(out.for_child()?).stderr(complaints.for_child()?);
+        // Whatever ends the benchmark ends what it attached.
+        // SAFETY: one system call, which is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGINT).map_err(Into::into));
+        }
+        let start = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let mut tracer =
+            Self { mode, child, out, complaints, start_up: Duration::ZERO, ready: CpuTime::default() };
+        while !tracer.is_ready()? {
+            tracer.must_run("did not start to trace", start)?;
+            thread::sleep(LOOK);
+        }
+        tracer.start_up = start.elapsed();
+        tracer.ready = CpuTime::of(tracer.pid())?;
+        Ok(tracer)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Waits until it has written all there was, stops it, and reads its summary.
+    pub fn finish(mut self) -> Result<Outcome> {
+        self.catch_up()?;
+        let cpu = CpuTime::of(self.pid())?.since(self.ready);
+        let memory = Memory::of(self.pid())?;
+        self.stop()?;
+        let summary = Summary::parse(&self.out.tail()?)?;
+        Ok(Outcome { summary, lines: self.out.lines()?, bytes: self.out.len()?, cpu, memory })
+    }
+
+    /// Waits until its ring is empty and nothing is left to be done.
+    pub fn catch_up(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let mut before = cpu_clock(self.pid())?;
+        loop {
+            thread::sleep(QUIET);
+            let now = cpu_clock(self.pid())?;
+            if now.saturating_sub(before) < IDLE_CPU {
+                return Ok(());
+            }
+            before = now;
+            self.must_run("did not catch up with its ring", start)?;
+        }
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub fn stop(&mut self) -> Result<()> {
+        kill(self.pid(), Signal::SIGINT).context("tcptrace cannot be stopped")?;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().context("tcptrace cannot be waited for")? {
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(self.failure(&format!("failed ({status})")))
+                };
+            }
+            thread::sleep(LOOK);
+        }
+        Err(self.failure("did not stop"))
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        match self.mode {
+            Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line == "attached")),
+            _ => Ok(self.out.len()? > 0),
+        }
+    }
+
+    fn must_run(&mut self, what: &str, since: Instant) -> Result<()> {
+        if let Some(status) = self.child.try_wait().context("tcptrace cannot be waited for")? {
+            return Err(self.failure(&format!("ended early ({status})")));
+        }
+        if since.elapsed() > PATIENCE {
+            bail!(self.failure(&format!("{what} within {PATIENCE:?}")));
+        }
+        Ok(())
+    }
+
+    fn failure(&self, what: &str) -> anyhow::Error {
+        let said = self.complaints.tail().unwrap_or_default();
+        let name = self.mode.arguments(Filter::Everything).join(" ");
+        anyhow::anyhow!("tcptrace {name} {what}; it said:\n{}", said.trim())
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && self.stop().is_err()
+        {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
