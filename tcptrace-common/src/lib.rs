@@ -2,6 +2,7 @@
 //! to the kernel programs. `no_std`; there is no second definition of any of this anywhere.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
+pub mod address;
 pub mod config;
 pub mod counters;
 pub mod event;

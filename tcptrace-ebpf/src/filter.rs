@@ -3,8 +3,9 @@
 use crate::{config, maps, member, read::Access, sock};
 use aya_ebpf::maps::lpm_trie::Key;
 use tcptrace_common::{
+    address::Address,
     config::{PORT_EITHER, PORT_LOCAL, PORT_REMOTE},
-    event::{Address, Header, Tuple, UNDECIDED},
+    event::{Header, Tuple, UNDECIDED},
 };
 
 /// Does the filter want this record? Marks it [`UNDECIDED`] where `incomplete` addresses leave that open.

@@ -139,9 +139,9 @@ impl Access for Raw {
 macro_rules! required {
     ($access:ident, $view:expr, $member:ident, $t:ty) => {
         if $access::TYPED {
-            let offset = $crate::config!(offsets.$member) as usize;
+            let (view, offset) = (&$view, $crate::config!(offsets.$member) as usize);
             // SAFETY: the offset is this member's own and its size was checked by user space.
-            unsafe { $crate::read::Read::get::<$t>(&$view, offset) }
+            unsafe { $crate::read::Read::get::<$t>(view, offset) }
         } else {
             $crate::member!($view, $member, $t)
         }
@@ -153,8 +153,11 @@ macro_rules! required {
 macro_rules! member {
     ($view:expr, $member:ident, $t:ty) => {
         match $crate::offset!($member) {
-            // SAFETY: the offset is this member's own and its size was checked by user space.
-            Some(offset) => unsafe { $crate::read::Read::get::<$t>(&$view, offset) },
+            Some(offset) => {
+                let view = &$view;
+                // SAFETY: the offset is this member's own and its size was checked by user space.
+                unsafe { $crate::read::Read::get::<$t>(view, offset) }
+            }
             // SAFETY: only used with integers and pointers: zero is a value.
             None => unsafe { core::mem::zeroed::<$t>() },
         }

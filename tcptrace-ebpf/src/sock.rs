@@ -14,7 +14,8 @@ use aya_ebpf::{
     programs::TracePointContext,
 };
 use tcptrace_common::{
-    event::{Address, BITS_KNOWN, DEAD, DONE, HAS_SOCKET, Header, Kind, Prefix, Task, Tuple},
+    address::Address,
+    event::{BITS_KNOWN, DEAD, DONE, HAS_SOCKET, Header, Kind, Prefix, Task, Tuple},
     layout::{NO_FIELD, Record},
 };
 

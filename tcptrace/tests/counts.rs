@@ -1,4 +1,5 @@
 //! Counts: every transition of a large run, and exact losses when the ring is tiny, beside the kernel's own counters.
+#![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod support;
 

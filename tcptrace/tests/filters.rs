@@ -1,4 +1,5 @@
 //! Filters: what matches is shown completely, everything else not at all.
+#![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod support;
 

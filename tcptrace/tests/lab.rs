@@ -1,4 +1,5 @@
 //! Every lab scenario through the program, on the real kernel, beside `ss`.
+#![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod support;
 

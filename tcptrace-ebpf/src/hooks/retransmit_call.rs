@@ -66,7 +66,7 @@ fn retransmit_call(ctx: ProbeContext) -> u32 {
         _ => {}
     }
     pending.depth += 1;
-    let _ = maps::CALLS.insert(&key, &pending, 0);
+    let _ = maps::CALLS.insert(key, pending, 0);
     0
 }
 

@@ -18,7 +18,8 @@ use network_types::{
     tcp::TcpHdr,
 };
 use tcptrace_common::{
-    event::{Address, Carrier, Header, Kind, Prefix, REASON_UNKNOWN, Reset, SENT, Tuple},
+    address::Address,
+    event::{Carrier, Header, Kind, Prefix, REASON_UNKNOWN, Reset, SENT, Tuple},
     layout::NO_FIELD,
     state::TcpState,
 };

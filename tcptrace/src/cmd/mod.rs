@@ -14,7 +14,7 @@ use crate::cli::Command;
 /// What is wrong, why, and what to type.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Watch(args) => watch::run(args),
+        Command::Watch(args) => watch::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use tcptrace_common::address::Address;
 use zerocopy::IntoBytes;
 
 fn sample_header(kind: abi::Kind) -> abi::Header {
@@ -17,8 +18,8 @@ fn sample_header(kind: abi::Kind) -> abi::Header {
             cookie: 42,
         },
         tuple: abi::Tuple {
-            local: abi::Address::from_bytes(local),
-            remote: abi::Address::from_bytes(local),
+            local: Address::from_bytes(local),
+            remote: Address::from_bytes(local),
             lport: 1000,
             rport: 10000,
             family: 4,

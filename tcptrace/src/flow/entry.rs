@@ -2,7 +2,7 @@
 
 use super::{
     cause::Verdict,
-    flow::{DWELL_STATES, FlowId, Role, Span},
+    connection::{DWELL_STATES, FlowId, Role, Span},
     owner::{Owner, Process},
 };
 use crate::event::{Ends, LastNumbers, Reset, Retransmit, Segment, TcpState};

@@ -3,7 +3,7 @@
 use super::{
     Closed, Entry, HOLD_NS, Ledger, What,
     cause::{Cause, Evidence, SentReset, Verdict, judge},
-    flow::Closing,
+    connection::Closing,
     owner::{Owner, Source},
     stranger, who,
 };

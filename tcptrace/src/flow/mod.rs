@@ -2,17 +2,17 @@
 //! nothing. It uses the events' own times, so a replay gives the same answers as the live run.
 
 pub mod cause;
+mod connection;
 pub mod entry;
-mod flow;
 mod judge;
 pub mod owner;
 pub mod totals;
 
+pub use connection::{DWELL_STATES, FlowId, Role, Span};
 pub use entry::{Closed, Entry, What, Who};
-pub use flow::{DWELL_STATES, FlowId, Role, Span};
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
-use flow::{Flow, Rare};
+use connection::{Flow, Rare};
 use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
 use owner::{Process, Processes, Source};

@@ -2,26 +2,21 @@
 //! kernel allows.
 
 use super::{
+    attach::{attach, attach_calls, chain, explain, program},
     btf::{Btf, KERNEL_BTF},
     filter::FilterSpec,
-    hooks::{Hook, Outcome, RETRANSMIT_CALL, TRACEPOINTS, Way},
+    filter_maps::fill_filter,
+    hooks::{Hook, Outcome, TRACEPOINTS, Way},
     layout,
     privileges::{Privileges, kernel_version},
     tracefs,
 };
 use crate::error::StartError;
-use aya::{
-    Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, MapData, MapError, lpm_trie},
-    programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
-};
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use aya::{Ebpf, EbpfError, EbpfLoader, programs::BtfTracePoint};
+use std::path::PathBuf;
 use tcptrace_common::{
     config::{CALLS_ALL, CALLS_FAILED, CALLS_OFF, Config},
-    layout::{ABSENT, NO_FIELD, Offsets, Record},
+    layout::{ABSENT, Offsets, Record},
 };
 use zerocopy::IntoBytes;
 
@@ -45,6 +40,18 @@ pub enum HookChoice {
     Raw,
     /// Only classic tracepoints.
     Classic,
+}
+
+impl HookChoice {
+    /// The ways that may be tried, best first.
+    const fn ways(self) -> &'static [Way] {
+        match self {
+            Self::Auto => &[Way::Btf, Way::Raw, Way::Classic],
+            Self::Btf => &[Way::Btf],
+            Self::Raw => &[Way::Raw],
+            Self::Classic => &[Way::Classic],
+        }
+    }
 }
 
 /// What retransmissions are learnt from.
@@ -287,8 +294,8 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
     for (hook, record) in TRACEPOINTS.iter().zip(&machine.records) {
         let mut outcome = Outcome { hook, way: None, refused: Vec::new() };
         if hook.stem != "retransmit" || tracepoint {
-            for way in ways(options.hooks) {
-                match attach(&mut ebpf, hook, way, machine, record, types.as_ref()) {
+            for &way in options.hooks.ways() {
+                match attach(&mut ebpf, hook, way, &machine.offsets, record, types.as_ref()) {
                     Ok(()) => {
                         outcome.way = Some(way);
                         break;
@@ -303,7 +310,13 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         outcomes.push(outcome);
     }
     if options.retransmit != RetransmitChoice::Tracepoint {
-        outcomes.push(attach_calls(&mut ebpf, options, machine)?);
+        let calls = attach_calls(&mut ebpf, &machine.offsets);
+        if options.retransmit == RetransmitChoice::Kprobe
+            && let Some((_, why)) = calls.refused.first()
+        {
+            return Err(StartError::Forced { way: "auto --retransmit-hook kprobe".into(), why: why.clone() });
+        }
+        outcomes.push(calls);
     }
     let by_btf = outcomes.iter().any(|outcome| outcome.hook.stem == "state" && outcome.way == Some(Way::Btf));
     Ok(Loaded {
@@ -312,96 +325,6 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         cookies: by_btf && cookie_helper,
         reset_reasons: machine.reset_reasons.clone(),
     })
-}
-
-fn ways(choice: HookChoice) -> Vec<Way> {
-    match choice {
-        HookChoice::Auto => vec![Way::Btf, Way::Raw, Way::Classic],
-        HookChoice::Btf => vec![Way::Btf],
-        HookChoice::Raw => vec![Way::Raw],
-        HookChoice::Classic => vec![Way::Classic],
-    }
-}
-
-fn attach(
-    ebpf: &mut Ebpf,
-    hook: &Hook,
-    way: Way,
-    machine: &Machine,
-    record: &Result<Record, String>,
-    types: Result<&aya::Btf, &String>,
-) -> Result<(), String> {
-    let needs_offsets = || machine.offsets.as_ref().map(|_| ()).map_err(|why| format!("no offsets: {why}"));
-    let refused = |error: ProgramError| explain(&error);
-    match way {
-        Way::Btf => {
-            needs_offsets()?;
-            let types = types.map_err(Clone::clone)?;
-            let program: &mut BtfTracePoint = program(ebpf, &format!("{}_btf", hook.stem))?;
-            program.load(hook.target, types).map_err(refused)?;
-            program.attach().map_err(refused)?;
-        }
-        Way::Raw => {
-            needs_offsets()?;
-            let program: &mut RawTracePoint = program(ebpf, &format!("{}_raw", hook.stem))?;
-            program.load().map_err(refused)?;
-            program.attach(hook.target).map_err(refused)?;
-        }
-        Way::Classic => {
-            check_record(hook, record.as_ref().map_err(Clone::clone)?)?;
-            let program: &mut TracePoint = program(ebpf, &format!("{}_classic", hook.stem))?;
-            program.load().map_err(refused)?;
-            program.attach(hook.category, hook.target).map_err(refused)?;
-        }
-        Way::Kprobe => return Err("not a tracepoint".to_owned()),
-    }
-    Ok(())
-}
-
-/// A record without the fields its program reads cannot be used.
-fn check_record(hook: &Hook, record: &Record) -> Result<(), String> {
-    let needed: &[u16] = match hook.stem {
-        "state" => &[record.sk, record.old, record.new, record.protocol, record.sport, record.saddr],
-        "retransmit" => &[record.sk, record.skb, record.state, record.sport, record.saddr],
-        "send_reset" => &[record.sk, record.skb, record.state],
-        "synack" => &[record.req, record.sport, record.saddr],
-        _ => &[record.sk, record.sport, record.saddr],
-    };
-    if needed.contains(&NO_FIELD) {
-        return Err(format!("the record of {} lacks a field that tcptrace reads", hook.target));
-    }
-    Ok(())
-}
-
-/// The function probe. Its absence is an error only where the user asked for it.
-fn attach_calls(ebpf: &mut Ebpf, options: &LoadOptions, machine: &Machine) -> Result<Outcome, StartError> {
-    let mut outcome = Outcome { hook: &RETRANSMIT_CALL, way: None, refused: Vec::new() };
-    let attached = kprobes().and_then(|()| {
-        machine.offsets.as_ref().map_err(|why| format!("no offsets: {why}"))?;
-        // The return first: a call that began before both were there is then ignored, not left pending.
-        for name in ["retransmit_return", "retransmit_call"] {
-            let probe: &mut KProbe = program(ebpf, name)?;
-            probe.load().map_err(|error| explain(&error))?;
-            probe.attach("tcp_retransmit_skb", 0).map_err(|error| explain(&error))?;
-        }
-        Ok(())
-    });
-    match attached {
-        Ok(()) => outcome.way = Some(Way::Kprobe),
-        Err(why) if options.retransmit == RetransmitChoice::Kprobe => {
-            return Err(StartError::Forced { way: "auto --retransmit-hook kprobe".into(), why });
-        }
-        Err(why) => outcome.refused.push((Way::Kprobe, why)),
-    }
-    Ok(outcome)
-}
-
-fn kprobes() -> Result<(), String> {
-    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
-        Ok(())
-    } else {
-        Err("this kernel has no kprobes (CONFIG_KPROBE_EVENTS), or hides them".to_owned())
-    }
 }
 
 fn no_state_hook(choice: HookChoice, outcome: &Outcome) -> StartError {
@@ -421,54 +344,6 @@ fn no_state_hook(choice: HookChoice, outcome: &Outcome) -> StartError {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
-    program.try_into().map_err(|error: ProgramError| chain(&error))
-}
-
-fn fill_filter(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), StartError> {
-    let unexpected =
-        |what: &str, why: String| StartError::Unexpected { what: format!("filling {what}"), why };
-    fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: impl Iterator<Item = K>) -> Result<(), String> {
-        let map = ebpf.map_mut(name).ok_or("no such map")?;
-        let mut map: BpfHashMap<&mut MapData, K, u8> = map.try_into().map_err(|e: MapError| chain(&e))?;
-        for key in keys {
-            map.insert(key, 1, 0).map_err(|e| chain(&e))?;
-        }
-        Ok(())
-    }
-    fill(ebpf, "NETNS", filter.netns.iter().copied()).map_err(|why| unexpected("NETNS", why))?;
-    fill(ebpf, "CGROUPS", filter.cgroups.iter().copied()).map_err(|why| unexpected("CGROUPS", why))?;
-    fill(ebpf, "UIDS", filter.uids.iter().copied()).map_err(|why| unexpected("UIDS", why))?;
-    fill_ports(ebpf, filter).map_err(|why| unexpected("PORTS", why))?;
-    fill_networks(ebpf, filter).map_err(|why| unexpected("ADDRESSES", why))
-}
-
-fn fill_ports(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {
-    if filter.switches().ports == 0 {
-        return Ok(());
-    }
-    let map = ebpf.map_mut("PORTS").ok_or("no such map")?;
-    let mut map: Array<&mut MapData, u8> = map.try_into().map_err(|e: MapError| chain(&e))?;
-    for (port, bits) in (0..).zip(filter.port_table()).filter(|(_, bits)| *bits != 0) {
-        map.set(port, bits, 0).map_err(|e| chain(&e))?;
-    }
-    Ok(())
-}
-
-fn fill_networks(ebpf: &mut Ebpf, filter: &FilterSpec) -> Result<(), String> {
-    let map = ebpf.map_mut("ADDRESSES").ok_or("no such map")?;
-    let mut map: lpm_trie::LpmTrie<&mut MapData, [u8; 16], u8> =
-        map.try_into().map_err(|e: MapError| chain(&e))?;
-    for (length, address) in filter.networks() {
-        map.insert(&lpm_trie::Key::new(length, address), 1, 0).map_err(|e| chain(&e))?;
-    }
-    Ok(())
-}
-
 /// Debug messages of the programs, where they are compiled in.
 fn start_log(_ebpf: &mut Ebpf) {
     #[cfg(feature = "ebpf-log")]
@@ -482,44 +357,4 @@ fn maps_error(error: &EbpfError) -> StartError {
         EbpfError::MapError(_) => StartError::Maps(chain(error)),
         _ => StartError::Unexpected { what: "loading the kernel programs".into(), why: chain(error) },
     }
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// What the kernel said to a program; of the verifier's log only the end, which has the reason.
-fn explain(error: &ProgramError) -> String {
-    let ProgramError::LoadError { io_error, verifier_log } = error else { return chain(error) };
-    let log = verifier_log.to_string();
-    let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    // The last lines are statistics; what went wrong stands right before them.
-    let statistics = ["processed ", "verification time", "stack depth"];
-    let said = |line: &&str| !statistics.iter().any(|start| line.starts_with(start));
-    let end = lines.iter().rposition(said).map_or(0, |at| at + 1);
-    let tail = lines.get(end.saturating_sub(3)..end).unwrap_or_default().join(" | ");
-    match (tail.is_empty(), io_error.kind()) {
-        (true, io::ErrorKind::PermissionDenied) => {
-            format!("the kernel refuses such programs here ({io_error})")
-        }
-        (true, _) => io_error.to_string(),
-        (false, _) => {
-            format!("the verifier refused the program ({io_error}): {tail}; please report this kernel")
-        }
-    }
-}
-
-/// Is there type information of the running kernel?
-pub fn has_btf() -> bool {
-    Path::new(KERNEL_BTF).exists()
 }

@@ -1,7 +1,9 @@
 //! Where events come from: the hooks in the kernel. Imports nothing of what is done with them.
 
+mod attach;
 pub mod btf;
 pub mod filter;
+mod filter_maps;
 pub mod hooks;
 mod layout;
 pub mod live;

@@ -71,7 +71,7 @@ fn parse(format: &str) -> Option<Record> {
     (record.sk != NO_FIELD || record.req != NO_FIELD).then_some(record)
 }
 
-/// One line: `field:__u8 saddr_v6[16];	offset:40;	size:16;	signed:0;` gives its name, offset and size.
+/// One line, `field:__u8 saddr_v6[16]; offset:40; size:16; signed:0;`, gives its name, offset and size.
 fn field(line: &str) -> Option<(&str, u16, u16)> {
     let mut parts = line.trim().split(';').map(str::trim);
     let declaration = parts.next()?.strip_prefix("field:")?;

@@ -1,5 +1,6 @@
 //! A tracer as users run it: the program itself, its NDJSON read as it comes.
 #![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::expect_used)] // a test that cannot go on says so
 
 use serde_json::Value;
 use std::{
