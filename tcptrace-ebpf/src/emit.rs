@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use core::mem::MaybeUninit;
 use tcptrace_common::{
-    counters::Counters,
+    counters::{Counters, FLAG_IDLE, FLAG_LOSSY},
     event::{Header, Kind, UNDECIDED},
     state::STATES,
 };
@@ -18,11 +18,19 @@ pub struct Count {
     times: u64,
 }
 
-/// Was any record lost so far?
+/// Is a flag set?
 #[inline(always)]
-pub fn lossy() -> bool {
+pub fn flag(index: u32) -> bool {
     // SAFETY: one word.
-    maps::LOSSY.get_ptr(0).is_some_and(|lossy| unsafe { lossy.read_volatile() } != 0)
+    maps::FLAGS.get_ptr(index).is_some_and(|flag| unsafe { flag.read_volatile() } != 0)
+}
+
+#[inline(always)]
+fn set_flag(index: u32, value: u32) {
+    if let Some(flag) = maps::FLAGS.get_ptr_mut(index) {
+        // SAFETY: one word; every CPU that gets here writes the same.
+        unsafe { flag.write_volatile(value) };
+    }
 }
 
 /// This CPU's counters, nothing counted yet.
@@ -80,22 +88,23 @@ impl Count {
         if entry.is_none() {
             // SAFETY: as above.
             unsafe { (*self.counters).lost[kind as usize] += 1 };
-            if let Some(lossy) = maps::LOSSY.get_ptr_mut(0) {
-                // SAFETY: one word; every CPU writes the same.
-                unsafe { lossy.write_volatile(1) };
-            }
+            set_flag(FLAG_LOSSY, 1);
         }
         entry
     }
 
     /// Hands the record over. Nobody is woken (a wakeup costs several times the record, kernel-facts §13): user
-    /// space drains on a timer. Only a ring that fills up faster than that wakes it.
+    /// space drains on a timer. Only the first record after a long silence wakes it, and a ring that fills up fast.
     #[inline(always)]
     pub fn submit<T: 'static>(&self, entry: RingBufEntry<T>) {
         let mut flags = BPF_RB_NO_WAKEUP;
         if self.times & u64::from(config!(wake_mask)) == 0
             && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes))
         {
+            flags = BPF_RB_FORCE_WAKEUP;
+        }
+        if flag(FLAG_IDLE) {
+            set_flag(FLAG_IDLE, 0);
             flags = BPF_RB_FORCE_WAKEUP;
         }
         entry.submit(u64::from(flags));

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use tcptrace_common::counters::Counters;
+use tcptrace_common::counters::{self, Counters};
 
 /// All records of all CPUs. User space sets the size (8 MiB unless told: about 80,000 records, 80 ms of a
 /// million transitions a second).
@@ -15,9 +15,9 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// One entry: not 0 once any record was lost, on any CPU.
+/// What both sides tell each other while they run: `FLAG_LOSSY`, `FLAG_IDLE`.
 #[map]
-pub static LOSSY: Array<u32> = Array::with_max_entries(1, 0);
+pub static FLAGS: Array<u32> = Array::with_max_entries(counters::FLAGS, 0);
 
 /// A byte a port, so that lists and ranges of any length cost one look. User space shrinks it to one entry where
 /// no port is asked for.

@@ -1,7 +1,6 @@
 //! The one loop: wait, drain, fold, hand the entries on. Everything that can wake the program stands in [`Input`].
 
 use crate::{
-    event::Direction,
     flow::{Capabilities, Entry, Ledger},
     source::{
         hooks::Way,
@@ -12,15 +11,20 @@ use crate::{
 use std::{io, pin::Pin, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
-/// How often the ring is emptied: with the time to print, well below 50 ms from event to line.
+/// How often the ring is emptied while there is something in it: with the time to print, well below 50 ms from event
+/// to line.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
-/// How often the kernel's loss counters are read.
+/// After so many empty looks in a row the timer stops, and the kernel wakes us at the next record.
+const IDLE_AFTER: u32 = 50;
+/// How often the kernel's loss counters are read; also the longest sleep.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
-/// Records between two looks at signals and deadlines.
+/// Records folded before their entries are handed on.
 const BATCH: usize = 4096;
+/// Batches between two looks at signals: under full load the ring may never become empty.
+const BATCHES: usize = 16;
 
 /// Everything that wakes the loop.
 enum Input {
@@ -120,22 +124,23 @@ impl Run {
         stop: impl Future<Output = ()>,
         sink: &mut impl Sink,
     ) -> io::Result<Summary> {
-        let mut wake = Wake::new(duration);
+        let mut wake =
+            Wake { pace: Pace::Soon, deadline: duration.map(|duration| Instant::now() + duration) };
         let mut stop = std::pin::pin!(stop);
         let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
         let mut open = true;
+        let mut empty_looks = 0;
         while open {
             match wake.next(&mut self.signals, &mut self.live, stop.as_mut()).await? {
                 Input::Stop => break,
-                Input::Drain => {
-                    open = self
-                        .drain(&mut wake, sink)
-                        .and_then(|next| {
-                            sink.flush()?;
-                            Ok(next == Next::Continue)
-                        })
-                        .or_else(broken_pipe)?
-                }
+                Input::Drain => match self.drain(sink) {
+                    Ok(Drained { records, full, next }) => {
+                        open = next == Next::Continue;
+                        empty_looks = if records > 0 { 0 } else { empty_looks + 1 };
+                        wake.pace = if full { Pace::Now } else { self.pace(empty_looks) };
+                    }
+                    Err(error) => open = broken_pipe(error)?,
+                },
             }
             if Instant::now() >= look_for_loss {
                 look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
@@ -145,25 +150,40 @@ impl Run {
         self.finish(open, sink)
     }
 
-    /// Empties the ring. Looks up for a stop now and then: under full load it may never become empty.
-    fn drain(&mut self, wake: &mut Wake, sink: &mut impl Sink) -> io::Result<Next> {
+    /// How long to sleep after so many looks into an empty ring.
+    fn pace(&mut self, empty_looks: u32) -> Pace {
+        match empty_looks {
+            ..IDLE_AFTER => Pace::Soon,
+            // A record may come before the kernel knows that we want to be woken: look once more.
+            IDLE_AFTER => {
+                self.live.wake_at_next();
+                Pace::Now
+            }
+            _ => Pace::Idle,
+        }
+    }
+
+    /// Empties the ring, or a good part of it.
+    fn drain(&mut self, sink: &mut impl Sink) -> io::Result<Drained> {
         // Everything before this moment is in the ring, so closes may be judged up to here.
         let now_ns = boot_time_ns();
-        loop {
+        let mut drained = Drained { records: 0, full: true, next: Next::Continue };
+        for _ in 0..BATCHES {
             let ledger = &mut self.ledger;
             let entries = &mut self.entries;
             let count = self.live.drain(BATCH, |event| ledger.fold(event, entries));
-            if count < BATCH {
+            drained.records += count;
+            drained.full = count == BATCH;
+            if !drained.full {
                 self.ledger.tick(now_ns, &mut self.entries);
             }
-            if self.hand_over(sink)? == Next::Enough {
-                return Ok(Next::Enough);
+            drained.next = self.hand_over(sink)?;
+            if !drained.full || drained.next == Next::Enough {
+                break;
             }
-            if count < BATCH || wake.deadline_passed() {
-                return Ok(Next::Continue);
-            }
-            sink.flush()?;
         }
+        sink.flush()?;
+        Ok(drained)
     }
 
     fn hand_over(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
@@ -194,7 +214,7 @@ impl Run {
         let entries = &mut self.entries;
         while self.live.drain(BATCH, |event| ledger.fold(event, entries)) == BATCH {}
         self.ledger.finish(&mut self.entries);
-        let open_flows = self.ledger.len();
+        let open_flows = self.ledger.open_flows();
         if open {
             let rest = self.hand_over(sink).and_then(|_| self.tell_loss(sink)).and_then(|()| sink.flush());
             rest.map(|()| true).or_else(broken_pipe)?;
@@ -202,7 +222,6 @@ impl Run {
         let counters = self.live.counters();
         let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
         let totals = self.ledger.totals().clone();
-        log::debug!("{} RST received", totals.reset_count(Direction::Received));
         Ok(Summary::new(
             ended_ns.saturating_sub(self.started_ns),
             &counters,
@@ -219,38 +238,51 @@ fn broken_pipe(error: io::Error) -> io::Result<bool> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(false) } else { Err(error) }
 }
 
+/// What a look into the ring came to.
+struct Drained {
+    records: usize,
+    /// There was more than a look takes.
+    full: bool,
+    next: Next,
+}
+
+/// When to look into the ring again.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// At once; only long enough to hear a signal.
+    Now,
+    /// On the timer.
+    Soon,
+    /// When the kernel wakes us.
+    Idle,
+}
+
 struct Wake {
-    timer: Interval,
+    pace: Pace,
     deadline: Option<Instant>,
 }
 
 impl Wake {
-    fn new(duration: Option<Duration>) -> Self {
-        let mut timer = interval(DRAIN_EVERY);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { timer, deadline: duration.map(|duration| Instant::now() + duration) }
-    }
-
-    fn deadline_passed(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
     async fn next(
         &mut self,
         signals: &mut Signals,
         live: &mut Live,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> io::Result<Input> {
-        let deadline = self.deadline;
+        let pause = match self.pace {
+            Pace::Now => Duration::from_millis(1),
+            Pace::Soon => DRAIN_EVERY,
+            Pace::Idle => LOOK_FOR_LOSS_EVERY,
+        };
         let never = Instant::now() + Duration::from_secs(86_400);
         tokio::select! {
             biased;
             _ = signals.interrupt.recv() => Ok(Input::Stop),
             _ = signals.terminate.recv() => Ok(Input::Stop),
             () = stop => Ok(Input::Stop),
-            () = sleep_until(deadline.unwrap_or(never)), if deadline.is_some() => Ok(Input::Stop),
+            () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Input::Stop),
             full = live.filling_up() => full.map(|()| Input::Drain),
-            _ = self.timer.tick() => Ok(Input::Drain),
+            () = sleep(pause) => Ok(Input::Drain),
         }
     }
 }

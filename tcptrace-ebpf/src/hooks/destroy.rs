@@ -3,7 +3,7 @@
 
 use crate::{
     config,
-    emit::{count, lossy},
+    emit::{count, flag},
     filter,
     read::{Access, Btf, Raw, Read},
     sock::{self, RecordView},
@@ -12,7 +12,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-use tcptrace_common::event::Kind;
+use tcptrace_common::{counters::FLAG_LOSSY, event::Kind};
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn destroy_btf(ctx: BtfTracePointContext) -> i32 {
@@ -39,7 +39,7 @@ fn destroy_classic(ctx: TracePointContext) -> u32 {
 fn on_destroy<A: Access>(sk: *const u8, record: Option<&RecordView>) {
     // With cookies, and as long as nothing is lost, every flow has ended at its CLOSE already: a fifth of all records
     // would say nothing.
-    if config!(cookie_helper) != 0 && !lossy() {
+    if config!(cookie_helper) != 0 && !flag(FLAG_LOSSY) {
         return;
     }
     let mut head = sock::header::<A>(Kind::Destroy, sk, true);

@@ -125,6 +125,11 @@ impl Flow {
         self.rare.get_or_insert_default()
     }
 
+    /// Nothing of it has passed the filter for certain.
+    pub fn is_undecided(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.first.is_some())
+    }
+
     /// The close that waits, if one does.
     pub fn closing(&mut self) -> Option<&mut Closing> {
         self.rare.as_mut()?.closing.as_mut()

@@ -26,6 +26,8 @@ pub const HOLD_NS: u64 = 20_000_000;
 pub const DEFAULT_MAX_FLOWS: usize = 262_144;
 /// How many children without an identity of their own, and listeners, are remembered.
 const MAX_SIDE_TABLE: usize = 65_536;
+/// How many flows wait for their filter to be decided.
+const MAX_UNDECIDED: usize = 4096;
 
 /// What the source can do, which decides how flows are told apart and what silence means.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,8 @@ pub struct Ledger {
     flows: LinkedHashMap<u64, Flow>,
     /// Closes that wait, in the order of their time.
     held: VecDeque<(u64, u64)>,
+    /// Flows whose filter is undecided, oldest first; also some that are decided by now.
+    undecided: VecDeque<u64>,
     /// `LISTEN -> SYN_RECV` of children that still carry their listener's identity (up to 6.12), by socket address.
     newborn: HashMap<u64, Transition>,
     /// Who listens, by namespace and port.
@@ -66,6 +70,7 @@ impl Ledger {
             max_flows: max_flows.max(1),
             flows: LinkedHashMap::new(),
             held: VecDeque::new(),
+            undecided: VecDeque::new(),
             newborn: HashMap::new(),
             listeners: HashMap::new(),
             processes: Processes::default(),
@@ -114,6 +119,11 @@ impl Ledger {
         self.flows.len()
     }
 
+    /// How many of them passed the filter and go on.
+    pub fn open_flows(&self) -> usize {
+        self.flows.iter().filter(|(_, flow)| !flow.is_undecided()).count()
+    }
+
     /// No flow is known.
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
@@ -129,9 +139,10 @@ impl Ledger {
         let newborn = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         if newborn && head.ends.rport == 0 {
             // Its own addresses and cookie come with the next event of the same socket.
-            if self.newborn.len() < MAX_SIDE_TABLE {
-                self.newborn.insert(head.sock, event.clone());
+            if self.newborn.len() >= MAX_SIDE_TABLE {
+                self.newborn.clear(); // their next events were filtered out or lost
             }
+            self.newborn.insert(head.sock, event.clone());
             return;
         }
         if event.old == TcpState::SynRecv
@@ -158,6 +169,7 @@ impl Ledger {
                     flow.enter(event.new, head.time_ns);
                 }
                 self.take_task(key, event);
+                self.wait_for_decision(key);
                 return;
             }
         } else {
@@ -360,6 +372,17 @@ impl Ledger {
             }
         }
         self.flows.pop_front();
+    }
+
+    /// Remembers a flow whose filter is undecided. Most of them never match: a few thousand is all they get.
+    fn wait_for_decision(&mut self, key: u64) {
+        self.undecided.push_back(key);
+        if self.undecided.len() > MAX_UNDECIDED
+            && let Some(oldest) = self.undecided.pop_front()
+            && self.flows.get(&oldest).is_some_and(|flow| flow.is_undecided())
+        {
+            self.flows.remove(&oldest);
+        }
     }
 
     /// The flow showed up again with a complete event: its first one, held back until now, belongs to the output.

@@ -302,6 +302,19 @@ fn undecided_flows_show_only_if_they_come_again() {
     assert_eq!(unmatched.totals().decided_late[cell.0][cell.1], 0);
 }
 
+/// Flows that never match do not push out those that did.
+#[test]
+fn undecided_flows_are_few() {
+    let mut ledger =
+        Ledger::new(Capabilities { cookies: true, resets: true, all_states: true }, 1_000_000, MS);
+    for cookie in 1..=(MAX_UNDECIDED as u64 + 100) {
+        let mut first = change(CLIENT, cookie, cookie, S::Close, S::SynSent);
+        first.head.undecided = true;
+        fold(&mut ledger, [Event::Transition(first)]);
+    }
+    assert_eq!((ledger.len(), ledger.open_flows(), ledger.totals().evicted), (MAX_UNDECIDED, 0, 0));
+}
+
 /// Without cookies the address names the flow, and it is used again within microseconds.
 #[test]
 fn an_address_used_again_is_another_flow() {

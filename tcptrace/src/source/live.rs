@@ -2,13 +2,13 @@
 
 use super::load::{LoadOptions, Loaded, load};
 use crate::{decode::Decoder, error::StartError, event::Event};
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use nix::time::{ClockId, clock_gettime};
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
 };
-use tcptrace_common::counters::Counters;
+use tcptrace_common::counters::{Counters, FLAG_IDLE};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// A running trace. Dropping it detaches everything.
@@ -16,6 +16,7 @@ pub struct Live {
     loaded: Option<Loaded>,
     ring: AsyncFd<RingBuf<MapData>>,
     counters: PerCpuArray<MapData, Counters>,
+    flags: Array<MapData, u32>,
     decoder: Decoder,
     undecodable: u64,
     missed_before_detach: u64,
@@ -32,7 +33,8 @@ impl Live {
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
         };
-        let (ring, counters) = (take("EVENTS")?, take("COUNTERS")?);
+        let (ring, counters, flags) = (take("EVENTS")?, take("COUNTERS")?, take("FLAGS")?);
+        let flags = Array::try_from(flags).map_err(|error| unexpected("FLAGS", error.to_string()))?;
         let ring = RingBuf::try_from(ring).map_err(|error| unexpected("EVENTS", error.to_string()))?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| unexpected("COUNTERS", error.to_string()))?;
@@ -44,6 +46,7 @@ impl Live {
             loaded: Some(loaded),
             ring,
             counters,
+            flags,
             undecodable: 0,
             missed_before_detach: 0,
         })
@@ -61,6 +64,14 @@ impl Live {
     pub async fn filling_up(&mut self) -> io::Result<()> {
         self.ring.readable_mut().await?.clear_ready();
         Ok(())
+    }
+
+    /// Asks the kernel to wake us at the next record, as if the ring filled up. Drain once more after this: a record may
+    /// have come just before.
+    pub fn wake_at_next(&mut self) {
+        if let Err(error) = self.flags.set(FLAG_IDLE, 1, 0) {
+            log::warn!("the kernel cannot be asked to wake us: {error}");
+        }
     }
 
     /// Hands up to `most` events over, in the kernel's order. Returns how many records there were; fewer than `most`
