@@ -6,7 +6,7 @@ mod support;
 use serde_json::Value;
 use std::process::Command;
 use support::{Tracer, flow_of, netns, of_type, path, state_now, text};
-use tcptrace_lab::{Expected, Family, Lab, SCENARIOS, Scenario, Side, find};
+use tcptrace_lab::{Direction, Expected, Family, Lab, SCENARIOS, Scenario, Side, find};
 
 /// What `ss -tan` shows of the connection at one side, in netstat's names; the listener left out.
 fn ss(lab: &Lab, side: Side) -> Option<String> {
@@ -256,4 +256,40 @@ fn without_type_information_the_states_are_still_right() {
         }
         assert!(lines.iter().all(|line| line["netns"].is_null()), "{}", text(&lines));
     }
+}
+
+/// A segment that finds no way out is told with its error: by the tracepoint from Linux 6.17 on, before that by the
+/// function probe.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn a_segment_that_cannot_leave_is_told() {
+    let lab = Lab::new(Family::V4).expect("a lab");
+    let mut tracer = Tracer::start(&["--netns", &netns(lab.netns(Side::Client))]);
+    let tracepoint_tells = tracer.lines[0]["kernel"].as_str().and_then(version).is_some_and(|v| v >= (6, 17));
+    if !tracepoint_tells && tracer.lines[0]["hooks"]["tcp_retransmit_skb()"].is_null() {
+        println!("skipped: before Linux 6.17 only kprobes tell of failed sends, and this kernel has none");
+        return;
+    }
+    let listener = lab.listen().expect("a listener");
+    let client = lab.dial().expect("a client");
+    client.connected(support::PATIENCE).expect("connected");
+    let server = listener.accept().expect("accepted");
+    lab.wire().drop_when(Direction::ToServer, |_| true);
+    client.send(b"lost").expect("sent");
+    let mut flush = Command::new("ip");
+    flush.args(["route", "flush", "table", "main"]);
+    assert!(lab.command(Side::Client, flush).expect("`ip` runs (package iproute2)").status.success());
+    let failed =
+        tracer.wait_for("a failed retransmission", |line| line["err"].as_i64().is_some_and(|err| err < 0));
+    assert_eq!(failed["err"], -113, "EHOSTUNREACH: {failed}");
+    assert_eq!(failed["segment"], "data");
+    drop((client, server, listener));
+    let (_, summary) = tracer.stop();
+    assert!(summary["failed_sends"].as_u64() > Some(0), "{summary}");
+}
+
+/// `6.18.44-fc` is (6, 18).
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     summary::LostCounts,
 };
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use hashbrown::HashMap;
 use serde_json::json;
 use std::{
@@ -53,7 +53,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         bail!("there is no scenario {name:?}; there are: {}", names.join(" "));
     };
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
-    let lab = Lab::new(family).context("the lab cannot be set up")?;
+    // A lab's errors name their cause themselves: as a source it would stand there twice.
+    let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));
     let filter = FilterSpec { netns: hosts.into(), ..FilterSpec::default() };
     let options = args.trace.load_options(filter);
@@ -84,9 +85,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             return Ok(()); // the namespaces vanish with us
         }
         match play.join() {
-            Ok(result) => {
-                result.with_context(|| format!("scenario {} did not play to its end", scenario.name))?
-            }
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => bail!("scenario {} did not play to its end: {error}", scenario.name),
             Err(_) => bail!("the script of {} panicked; please report this", scenario.name),
         }
         output.judge(scenario)

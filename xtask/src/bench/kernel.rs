@@ -61,7 +61,7 @@ pub struct Cost {
     pub state_ns: f64,
     /// The same in runs of the empty program of the same round.
     pub times_empty: f64,
-    /// Nanoseconds of all programs together, by transition.
+    /// Nanoseconds of all programs together, for each run of the state program.
     pub all_ns: f64,
 }
 
@@ -89,7 +89,9 @@ impl Kernel {
                 Mode::Empty => tracer.stop()?,
                 _ => {
                     let outcome = tracer.finish()?;
-                    self.wrong.extend(checks::counts(mode, filter, stretch.connections, &outcome));
+                    for what in checks::counts(mode, filter, stretch.connections, &outcome) {
+                        self.wrong.push(format!("kernel, {}: {what}", subject.name()));
+                    }
                 }
             }
             let transitions = stretch.connections * TRANSITIONS;
@@ -97,13 +99,13 @@ impl Kernel {
             let state = runs.iter().max_by_key(|runs| runs.count).copied().unwrap_or_default();
             if state.count < transitions {
                 let [ran, should] = [state.count, transitions].map(|count| number(count as f64, 0));
-                self.wrong.push(format!("{}: the kernel ran it {ran} times, not {should}", subject.name()));
+                self.wrong.push(format!("kernel, {}: it ran {ran} times, not {should}", subject.name()));
             }
             let state_ns = state.ns as f64 / state.count as f64;
             if subject == Subject::Empty {
                 empty_ns = state_ns;
             }
-            let all_ns = runs.iter().map(|runs| runs.ns).sum::<u64>() as f64 / transitions as f64;
+            let all_ns = runs.iter().map(|runs| runs.ns).sum::<u64>() as f64 / state.count as f64;
             eprintln!(
                 "  {:<28} {state_ns:>5.0} ns a transition, {all_ns:.0} ns with all programs",
                 subject.name()

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::cores::{Apart, Cores};
+
 /// One stretch of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -38,7 +40,10 @@ impl Request {
 pub struct Stretch {
     /// All connections, those before the clock started included.
     pub connections: u64,
-    /// Connections a second.
+    /// Connections a second, by the clock on the wall.
+    pub by_the_clock: f64,
+    /// Connections a second of the time in which the load had its core. The same as by the clock where the tracer has
+    /// no core of its own: then it is what the load waits for.
     pub rate: f64,
     /// The share of the time that the load waited for its core, because of others there or on the host.
     pub waited: f64,
@@ -49,6 +54,7 @@ pub struct Loader {
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    cores: Cores,
     /// The inode number of its network namespace.
     pub netns: u64,
     /// Where its server listens.
@@ -56,11 +62,11 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts it on this core; it then waits for requests.
-    pub fn start(core: usize) -> Result<Self> {
+    /// Starts it on its core; it then waits for requests.
+    pub fn start(cores: Cores) -> Result<Self> {
         // This very program, even if cargo has replaced its file since.
         let mut command = Command::new("/proc/self/exe");
-        command.args(["bench", "load", "--core", &core.to_string()]);
+        command.args(["bench", "load", "--core", &cores.load.to_string()]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -68,7 +74,7 @@ impl Loader {
             .context("the load does not start")?;
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().context("the load has no output")?);
-        let mut loader = Self { child, requests, answers, netns: 0, port: 0 };
+        let mut loader = Self { child, requests, answers, cores, netns: 0, port: 0 };
         let ready = loader.answer()?;
         (loader.netns, loader.port) = (number(&ready, "netns")?, number(&ready, "port")?);
         Ok(loader)
@@ -81,11 +87,10 @@ impl Loader {
         let answer = self.answer()?;
         let ns = number(&answer, "timed_ns")? as f64;
         let stolen_ns = number(&answer, "stolen_ticks")? as f64 * super::process::tick_ns();
-        Ok(Stretch {
-            connections: number(&answer, "connections")?,
-            rate: number(&answer, "timed")? as f64 * 1e9 / ns,
-            waited: (number(&answer, "waited_ns")? as f64 + stolen_ns) / ns,
-        })
+        let waited = (number(&answer, "waited_ns")? as f64 + stolen_ns) / ns;
+        let by_the_clock = number(&answer, "timed")? as f64 * 1e9 / ns;
+        let rate = if self.cores.apart == Apart::Same { by_the_clock } else { by_the_clock / (1.0 - waited) };
+        Ok(Stretch { connections: number(&answer, "connections")?, by_the_clock, rate, waited })
     }
 
     fn answer(&mut self) -> Result<Value> {

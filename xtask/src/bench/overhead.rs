@@ -13,6 +13,7 @@ use clap::Args;
 use super::{
     bpf_stats,
     cores::{self, Cores},
+    figures::Spread,
     idle,
     kernel::Kernel,
     loader::{Loader, Request},
@@ -26,6 +27,8 @@ const PAGE: &str = "docs/cost.md";
 const WARM_UP: Duration = Duration::from_millis(200);
 /// The kernel's measurement is steady: more time would not tell more.
 const MOST_IN_KERNEL_ROUND: Duration = Duration::from_secs(1);
+/// The share of its time that the load may wait for its processor. The kernel's own threads there take about 2 %.
+const BUSY: f64 = 0.05;
 
 /// Options of `cargo xtask bench overhead`.
 #[derive(Args)]
@@ -39,7 +42,7 @@ pub struct Options {
     /// Print the page, and leave docs/cost.md as it is
     #[arg(long)]
     no_write: bool,
-    /// Measure this tcptrace instead of building one
+    /// Measure this tcptrace instead of building one, and only print the page
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// What the program was built from: said by the user's xtask to the one it starts as root
@@ -84,7 +87,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (as_root(&tools, &program, &commit, options)?, Vec::new())
     };
     if !wrong.is_empty() {
-        println!("{page}");
+        print!("{page}");
         for what in &wrong {
             eprintln!("error: {what}");
         }
@@ -93,8 +96,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    if options.no_write {
-        println!("{page}");
+    if options.no_write || options.program.is_some() {
+        print!("{page}");
     } else {
         let file = workspace::root().join(PAGE);
         fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
@@ -135,18 +138,18 @@ fn as_root(tools: &Tools, program: &Path, commit: &str, options: &Options) -> Re
         command.stderr(Stdio::inherit()).stdin(Stdio::inherit()).output().context("sudo does not start")?;
     let page = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.success() {
-        println!("{page}");
+        print!("{page}");
         let why = "the measurement, which runs as root, failed: it said why above";
         return Err(advice(format!("{PAGE} stays as it is"), why, &["mend that, then the same again"]));
     }
-    Ok(page.trim_end().to_owned() + "\n")
+    Ok(page)
 }
 
 fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> Result<Measured> {
     bpf_stats::must_be_off()?;
     let cores = Cores::choose()?;
     let version = machine::version(tools, program)?;
-    let mut loader = Loader::start(cores.load)?;
+    let mut loader = Loader::start(cores)?;
     // What we start from here on inherits this: every tracer. So do we, who only wait.
     cores::pin(cores.tracer)?;
     let timed = Duration::from_secs(u64::from(options.seconds));
@@ -154,6 +157,13 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
     for round in 0..options.rounds {
         eprintln!("throughput, round {} of {}", round + 1, options.rounds);
         throughput.round(round as usize, program, &mut loader, Request { warm: WARM_UP, timed })?;
+    }
+    let waited = Spread::of(throughput.waited.iter().copied())?.max;
+    if waited > BUSY {
+        let percent = waited * 100.0;
+        eprintln!(
+            "warning: the machine is not quiet: the load waited up to {percent:.0} % of a stretch for its processor"
+        );
     }
     let mut kernel = Kernel::default();
     let timed = timed.min(MOST_IN_KERNEL_ROUND);

@@ -8,37 +8,38 @@ use nix::{
     unistd::{Pid, SysconfVar, sysconf},
 };
 
-/// CPU time of a process since it began.
+/// CPU time of a process since it began. The kernel knows the sum to the nanosecond, but only samples, at every tick,
+/// whether it is the program's own or the kernel's on its behalf: one run says little about that, many do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuTime {
-    /// In its own code.
-    pub user: Duration,
-    /// In the kernel on its behalf.
-    pub system: Duration,
+    /// Both together.
+    pub total: Duration,
+    /// Ticks in its own code.
+    pub user_ticks: u64,
+    /// Ticks in the kernel.
+    pub system_ticks: u64,
 }
 
 impl CpuTime {
-    /// Both parts. Their sum is exact; how it is divided the kernel samples at every tick.
+    /// Of a running process.
     pub fn of(pid: Pid) -> Result<Self> {
         let file = format!("/proc/{pid}/stat");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
         // The command's name stands in parentheses and may hold spaces and parentheses of its own.
         let (_, rest) = text.rsplit_once(')').unwrap_or_default();
-        let ticks = |index| rest.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());
-        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
+        let ticks = |index| rest.split_whitespace().nth(index).and_then(|text| text.parse().ok());
+        let (Some(user_ticks), Some(system_ticks)) = (ticks(11), ticks(12)) else {
             anyhow::bail!("{file} does not have the CPU time where every kernel has it")
         };
-        let total = cpu_clock(pid)?;
-        let share = if user + system > 0.0 { user / (user + system) } else { 0.0 };
-        let user = total.mul_f64(share);
-        Ok(Self { user, system: total.saturating_sub(user) })
+        Ok(Self { total: cpu_clock(pid)?, user_ticks, system_ticks })
     }
 
     /// What it took from `earlier` on.
     pub fn since(self, earlier: Self) -> Self {
         Self {
-            user: self.user.saturating_sub(earlier.user),
-            system: self.system.saturating_sub(earlier.system),
+            total: self.total.saturating_sub(earlier.total),
+            user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
+            system_ticks: self.system_ticks.saturating_sub(earlier.system_ticks),
         }
     }
 }
@@ -89,7 +90,7 @@ mod tests {
         let pid = nix::unistd::getpid();
         let before = CpuTime::of(pid).unwrap();
         let spent = CpuTime::of(pid).unwrap().since(before);
-        assert!(spent.user + spent.system < Duration::from_secs(1));
+        assert!(spent.total < Duration::from_secs(1));
         let memory = Memory::of(pid).unwrap();
         assert!(memory.now > 0 && memory.now <= memory.peak);
     }

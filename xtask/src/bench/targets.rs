@@ -2,7 +2,12 @@
 
 use anyhow::Result;
 
-use super::{figures::Spread, kernel::Subject, modes::Mode, overhead::Measured};
+use super::{
+    figures::{Spread, number},
+    kernel::Subject,
+    modes::Mode,
+    overhead::Measured,
+};
 
 /// Nanoseconds of the state program.
 const KERNEL_NS: f64 = 250.0;
@@ -36,7 +41,8 @@ pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
     let times_empty = Spread::of(kernel.of(Subject::Everything).map(|cost| cost.times_empty))?;
     let kept = Spread::of(throughput.of(Mode::Json).map(|run| run.kept * 100.0))?;
     let lost: u64 = throughput.runs.iter().filter_map(|run| run.taken.as_ref()).map(|taken| taken.lost).sum();
-    let user = Spread::of(throughput.taken(Mode::Json).map(|taken| taken.user))?;
+    let share = throughput.user_share(Mode::Json);
+    let user = Spread::of(throughput.taken(Mode::Json).map(|taken| taken.cpu * share))?;
     let start_up = Spread::of(throughput.of(Mode::Json).map(|run| run.start_up.as_secs_f64() * 1e3))?;
     let idle = measured.idle;
     Ok(vec![
@@ -60,7 +66,7 @@ pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
         },
         Row {
             what: "events lost, ring of the default size",
-            measured: lost.to_string(),
+            measured: number(lost as f64, 0),
             target: "0".to_owned(),
             reached: lost == 0,
         },

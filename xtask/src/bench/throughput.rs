@@ -10,7 +10,7 @@ use super::{
     load::{EVENTS, TRANSITIONS},
     loader::{Loader, Request, Stretch},
     modes::{Filter, Mode},
-    process::Memory,
+    process::{CpuTime, Memory},
     tracer::{Outcome, Tracer},
 };
 
@@ -21,10 +21,12 @@ pub const MODES: [Mode; 4] = [Mode::Empty, Mode::Json, Mode::Text, Mode::Summary
 pub struct Run {
     /// Which.
     pub mode: Mode,
-    /// Connections a second.
+    /// Connections a second of the time in which the load had its core.
     pub rate: f64,
     /// The same as a share of what they were just before and just after, without a tracer.
     pub kept: f64,
+    /// This share by the clock on the wall.
+    pub kept_by_the_clock: f64,
     /// By how much a transition became longer, in nanoseconds, seen by the load.
     pub added_ns: f64,
     /// From its start to its first words.
@@ -35,10 +37,10 @@ pub struct Run {
 
 /// What a tracer took for the events it handled.
 pub struct Taken {
-    /// Seconds of CPU time per million events, in its own code.
-    pub user: f64,
-    /// Seconds of CPU time per million events, in the kernel on its behalf.
-    pub system: f64,
+    /// Seconds of CPU time per million events.
+    pub cpu: f64,
+    /// The same as the kernel counts it.
+    pub time: CpuTime,
     /// Output per event.
     pub bytes: f64,
     /// At the end.
@@ -50,7 +52,7 @@ pub struct Taken {
 /// All rounds.
 #[derive(Default)]
 pub struct Throughput {
-    /// Connections a second without any tracer.
+    /// Connections a second without any tracer, of the time in which the load had its core.
     pub untraced: Vec<f64>,
     /// The share of its time that the load did not get its core, in every stretch.
     pub waited: Vec<f64>,
@@ -63,7 +65,8 @@ pub struct Throughput {
 }
 
 impl Throughput {
-    /// One round: every mode once. The order moves on, so that none always follows the same neighbour.
+    /// One round: every mode once. The order moves on with the round's number, from 0, so that none always follows
+    /// the same neighbour.
     pub fn round(
         &mut self,
         number: usize,
@@ -81,17 +84,21 @@ impl Throughput {
                 Mode::Empty => tracer.stop().map(|()| None)?,
                 _ => {
                     let outcome = tracer.finish()?;
-                    self.wrong.extend(checks::counts(mode, filter, stretch.connections, &outcome));
+                    for what in checks::counts(mode, filter, stretch.connections, &outcome) {
+                        self.wrong.push(format!("round {}: {what}", number + 1));
+                    }
                     Some(taken(&stretch, &outcome))
                 }
             };
             let after = self.untraced(loader, request)?;
             let alone = f64::midpoint(before.rate, after.rate);
+            let alone_by_the_clock = f64::midpoint(before.by_the_clock, after.by_the_clock);
             self.note(&stretch);
             let run = Run {
                 mode,
                 rate: stretch.rate,
                 kept: stretch.rate / alone,
+                kept_by_the_clock: stretch.by_the_clock / alone_by_the_clock,
                 added_ns: (1.0 / stretch.rate - 1.0 / alone) * 1e9 / TRANSITIONS as f64,
                 start_up,
                 taken,
@@ -113,6 +120,17 @@ impl Throughput {
         self.of(mode).filter_map(|run| run.taken.as_ref())
     }
 
+    /// The share of a mode's CPU time that is its own code's, over all its runs.
+    pub fn user_share(&self, mode: Mode) -> f64 {
+        let (mut user, mut all) = (0, 0);
+        for taken in self.taken(mode) {
+            user += taken.time.user_ticks;
+            all += taken.time.user_ticks + taken.time.system_ticks;
+        }
+        // A run of less than a tick: the question has no answer, and hardly matters.
+        if all == 0 { 1.0 } else { user as f64 / all as f64 }
+    }
+
     fn untraced(&mut self, loader: &mut Loader, request: Request) -> Result<Stretch> {
         let stretch = loader.run(request)?;
         self.untraced.push(stretch.rate);
@@ -129,8 +147,8 @@ impl Throughput {
 fn taken(stretch: &Stretch, outcome: &Outcome) -> Taken {
     let events = (stretch.connections * EVENTS) as f64;
     Taken {
-        user: outcome.cpu.user.as_secs_f64() * 1e6 / events,
-        system: outcome.cpu.system.as_secs_f64() * 1e6 / events,
+        cpu: outcome.cpu.total.as_secs_f64() * 1e6 / events,
+        time: outcome.cpu,
         bytes: outcome.bytes as f64 / events,
         memory: outcome.memory,
         lost: outcome.summary.lost,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::{
     sys::{
         prctl,
@@ -23,8 +23,10 @@ use super::{
     process::{CpuTime, Memory, cpu_clock},
 };
 
-/// How long it may take to attach, to catch up with its ring, to end.
+/// How long it may take to attach, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it is given to empty its ring.
+const MOST_CATCHING_UP: Duration = Duration::from_secs(5);
 /// Between two looks at whether it is ready; start-up is known to that precision.
 const LOOK: Duration = Duration::from_millis(1);
 /// It has caught up when it took less than `IDLE_CPU` of a core in `QUIET`: several of its timer's periods.
@@ -75,7 +77,10 @@ impl Tracer {
         let mut tracer =
             Self { mode, child, out, complaints, start_up: Duration::ZERO, ready: CpuTime::default() };
         while !tracer.is_ready()? {
-            tracer.must_run("did not start to trace", start)?;
+            tracer.must_run()?;
+            if start.elapsed() > PATIENCE {
+                return Err(tracer.failure(&format!("does not trace after {PATIENCE:?}")));
+            }
             thread::sleep(LOOK);
         }
         tracer.start_up = start.elapsed();
@@ -98,19 +103,20 @@ impl Tracer {
         Ok(Outcome { summary, lines: self.out.lines()?, bytes: self.out.len()?, cpu, memory })
     }
 
-    /// Waits until its ring is empty and nothing is left to be done.
+    /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
     pub fn catch_up(&mut self) -> Result<()> {
         let start = Instant::now();
         let mut before = cpu_clock(self.pid())?;
-        loop {
+        while start.elapsed() < MOST_CATCHING_UP {
             thread::sleep(QUIET);
+            self.must_run()?;
             let now = cpu_clock(self.pid())?;
             if now.saturating_sub(before) < IDLE_CPU {
-                return Ok(());
+                break;
             }
             before = now;
-            self.must_run("did not catch up with its ring", start)?;
         }
+        Ok(())
     }
 
     /// Stops it as Ctrl-C does.
@@ -137,14 +143,11 @@ impl Tracer {
         }
     }
 
-    fn must_run(&mut self, what: &str, since: Instant) -> Result<()> {
-        if let Some(status) = self.child.try_wait().context("tcptrace cannot be waited for")? {
-            return Err(self.failure(&format!("ended early ({status})")));
+    fn must_run(&mut self) -> Result<()> {
+        match self.child.try_wait().context("tcptrace cannot be waited for")? {
+            Some(status) => Err(self.failure(&format!("ended early ({status})"))),
+            None => Ok(()),
         }
-        if since.elapsed() > PATIENCE {
-            bail!(self.failure(&format!("{what} within {PATIENCE:?}")));
-        }
-        Ok(())
     }
 
     fn failure(&self, what: &str) -> anyhow::Error {
