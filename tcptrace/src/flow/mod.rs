@@ -7,12 +7,13 @@ pub mod entry;
 mod judge;
 pub mod owner;
 pub mod totals;
+mod undecided;
 
 pub use connection::{DWELL_STATES, FlowId, Role, Span};
 pub use entry::{Closed, Entry, What, Who};
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
-use connection::{Flow, Rare};
+use connection::Flow;
 use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
 use owner::{Process, Processes, Source};
@@ -26,8 +27,6 @@ pub const HOLD_NS: u64 = 20_000_000;
 pub const DEFAULT_MAX_FLOWS: usize = 262_144;
 /// How many children without an identity of their own, and listeners, are remembered.
 const MAX_SIDE_TABLE: usize = 65_536;
-/// How many flows wait for their filter to be decided.
-const MAX_UNDECIDED: usize = 4096;
 
 /// What the source can do, which decides how flows are told apart and what silence means.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +172,11 @@ impl Ledger {
                 return;
             }
         } else {
+            if head.undecided && self.flows.get(&key).is_none_or(Flow::is_undecided) {
+                self.flows.remove(&key); // it ended without ever passing
+                return;
+            }
+            self.count_late(event);
             self.confirm(key, head, out);
             self.ensure(key, head, event.old);
         }
@@ -372,44 +376,6 @@ impl Ledger {
             }
         }
         self.flows.pop_front();
-    }
-
-    /// Remembers a flow whose filter is undecided. Most of them never match: a few thousand is all they get.
-    fn wait_for_decision(&mut self, key: u64) {
-        self.undecided.push_back(key);
-        if self.undecided.len() > MAX_UNDECIDED
-            && let Some(oldest) = self.undecided.pop_front()
-            && self.flows.get(&oldest).is_some_and(|flow| flow.is_undecided())
-        {
-            self.flows.remove(&oldest);
-        }
-    }
-
-    /// The flow showed up again with a complete event: its first one, held back until now, belongs to the output.
-    fn confirm(&mut self, key: u64, head: &Head, out: &mut Vec<Entry>) {
-        if head.undecided {
-            return;
-        }
-        let Some(flow) = self.flows.get_mut(&key) else { return };
-        let Some(first) = flow.rare.as_mut().and_then(|rare: &mut Box<Rare>| rare.first.take()) else {
-            return;
-        };
-        flow.ends.complete(&head.ends);
-        self.totals.matrix[first.old.number() as usize][first.new.number() as usize] += 1;
-        let who = who(flow);
-        let by = flow.opened.clone();
-        self.count_late(&first);
-        out.push(Entry {
-            time_ns: first.head.time_ns,
-            who,
-            what: What::Transition { old: first.old, new: first.new, in_state: None, by },
-        });
-    }
-
-    fn count_late(&mut self, first: &Transition) {
-        if first.head.undecided {
-            self.totals.decided_late[first.old.number() as usize][first.new.number() as usize] += 1;
-        }
     }
 }
 

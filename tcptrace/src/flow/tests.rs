@@ -1,5 +1,5 @@
 //! The ledger, told made-up events: what no kernel can be made to do on demand.
-use super::{cause::Cause, *};
+use super::{cause::Cause, undecided::MAX_UNDECIDED, *};
 use crate::event::{Bits, Carrier, Direction, Ends, LastNumbers, Reason, Reset};
 use TcpState as S;
 use proptest::prelude::*;
@@ -293,6 +293,14 @@ fn undecided_flows_show_only_if_they_come_again() {
     assert_eq!((out[0].time_ns, out[0].who.ends.lport), (10 * MS, 40000));
     let cell = (S::Close.number() as usize, S::SynSent.number() as usize);
     assert_eq!(matched.totals().decided_late[cell.0][cell.1], 1);
+
+    // No free local port: the attempt ends as undecided as it began.
+    let mut portless = change(CLIENT, 1, 11 * MS, S::SynSent, S::Close);
+    portless.head.undecided = true;
+    portless.head.ends.lport = 0;
+    let mut ended = ledger();
+    assert!(fold(&mut ended, [undecided(), Event::Transition(portless)]).is_empty());
+    assert!(settled(&mut ended).is_empty() && ended.is_empty());
 
     let mut unmatched = ledger();
     assert!(fold(&mut unmatched, [undecided()]).is_empty());

@@ -87,7 +87,8 @@ fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
     let waits = match measured.cores.apart {
         // Whoever is driven from the tracer's processor goes to the load's: left in, that would count as tcptrace's.
         Apart::Cores | Apart::Threads => {
-            "These waits are other processes' and the host's doing; only the figures by the clock have them in."
+            "One or two percent is the kernel cleaning up after the load, the rest other processes' and the host's doing: \
+             only the figures by the clock have it in."
         }
         Apart::Same => "They are mostly the tracer's doing, so every figure has them in.",
     };
@@ -159,7 +160,8 @@ fn method(page: &mut String, measured: &Measured) -> Result<()> {
          same processor. There is no TIME_WAIT (`tcp_max_tw_buckets` is 0 there), so that the last connection costs \
          what the first did.\n\n\
          In each round every mode has a stretch of {seconds} s, with an untraced one before and after it; *kept* compares \
-         it with these two alone. tcptrace traces the load's namespace only, which costs one more look into a map, so \
+         it with these two alone: connections by the time in which the load had its processor, and *by the clock* on the \
+         wall. tcptrace traces the load's namespace only, which costs one more look into a map, so \
          that its counts can be compared with the load's: {TRANSITIONS} transitions and two ends for each connection, \
          none lost. If one differs, there is no page. {connections} connections were made for this one.\n\n\
          The kernel's measurement makes programs dearer, so it has rounds of its own, and is off in all others.\n\n\
