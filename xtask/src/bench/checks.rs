@@ -9,7 +9,11 @@ use super::{
 
 /// What is wrong with the counts of a run, in words. `connections`: what the load made while it ran.
 pub fn counts(mode: Mode, filter: Filter, connections: u64, outcome: &Outcome) -> Vec<String> {
-    let summary = outcome.summary;
+    let Some(summary) = outcome.summary else {
+        // Without one, tcptrace still complains of every loss.
+        let complaint = outcome.complaints.trim();
+        return if complaint.is_empty() { Vec::new() } else { vec![format!("{}: {complaint}", mode.name())] };
+    };
     // Otherwise whatever else the machine does is counted too; a port is not the load's alone either.
     let exact = matches!(filter, Filter::Netns(_));
     let mut wrong = Vec::new();
@@ -38,18 +42,18 @@ pub fn counts(mode: Mode, filter: Filter, connections: u64, outcome: &Outcome) -
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::bench::{
-        output::Summary,
-        process::{CpuTime, Memory},
-    };
+    use crate::bench::{output::Summary, process::Memory};
 
     fn outcome(transitions: u64, closes: u64, lines: u64, lost: u64) -> Outcome {
         Outcome {
-            summary: Summary { transitions, lost, closes: Some(closes) },
+            summary: Some(Summary { transitions, lost, closes: Some(closes) }),
+            complaints: String::new(),
             lines,
             bytes: 0,
-            cpu: CpuTime::default(),
+            cpu: Duration::ZERO,
             memory: Memory { now: 0, peak: 0 },
         }
     }
@@ -59,6 +63,14 @@ mod tests {
         let good = outcome(1000, 200, 1202, 0);
         assert!(counts(Mode::Json, Filter::Netns(1), 100, &good).is_empty());
         assert!(counts(Mode::Summary, Filter::Netns(1), 100, &outcome(1000, 200, 2, 0)).is_empty());
+    }
+
+    #[test]
+    fn a_loss_is_told_without_a_summary() {
+        let mut silent = Outcome { summary: None, ..outcome(0, 0, 0, 0) };
+        assert!(counts(Mode::Nowhere, Filter::Netns(1), 100, &silent).is_empty());
+        silent.complaints = "tcptrace: lost 7 events\n".to_owned();
+        assert_eq!(counts(Mode::Nowhere, Filter::Netns(1), 100, &silent).len(), 1);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Kernel {
             }
             let all_ns = runs.iter().map(|runs| runs.ns).sum::<u64>() as f64 / state.count as f64;
             eprintln!(
-                "  {:<28} {state_ns:>5.0} ns a transition, {all_ns:.0} ns with all programs",
+                "  {:<31} {state_ns:>5.0} ns a transition, {all_ns:.0} ns with all programs",
                 subject.name()
             );
             self.costs.push(Cost { subject, state_ns, times_empty: state_ns / empty_ns, all_ns });

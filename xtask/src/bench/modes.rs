@@ -7,6 +7,8 @@ pub enum Mode {
     Empty,
     /// Every event as JSON, into a file.
     Json,
+    /// Every event as JSON, thrown away: what is left is nearly only tcptrace's own work, without the kernel's.
+    Nowhere,
     /// Every event as a line for people, into a file.
     Text,
     /// Only counts.
@@ -30,6 +32,7 @@ impl Mode {
         match self {
             Self::Empty => "a program that does nothing",
             Self::Json => "`watch --format json`",
+            Self::Nowhere => "`watch --format json >/dev/null`",
             Self::Text => "`watch`",
             Self::Summary => "`watch --summary`",
         }
@@ -39,7 +42,7 @@ impl Mode {
     pub fn arguments(self, filter: Filter) -> Vec<String> {
         let mut words = match self {
             Self::Empty => return vec!["attach-empty".to_owned()],
-            Self::Json => vec!["watch", "--format", "json"],
+            Self::Json | Self::Nowhere => vec!["watch", "--format", "json"],
             Self::Text => vec!["watch", "--color", "never"],
             // JSON, too: only its last line is of another form, and we can read that one.
             Self::Summary => vec!["watch", "--summary", "--format", "json"],

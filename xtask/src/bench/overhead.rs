@@ -172,7 +172,7 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
         kernel.round(program, &mut loader, Request { warm: WARM_UP, timed })?;
     }
     eprintln!("a tracer that sees nothing");
-    let idle = idle::measure(program)?;
+    let idle = idle::measure(program, loader.netns)?;
     Ok(Measured {
         command: format!(
             "cargo xtask bench overhead --rounds {} --seconds {}",

@@ -127,23 +127,22 @@ fn kernel(page: &mut String, measured: &Measured) -> Result<()> {
 }
 
 fn tracer(page: &mut String, measured: &Measured) -> Result<()> {
-    let header = ["mode", "CPU time, 1M events", "of it user", "bytes an event", "memory", "start"];
+    let header = ["mode", "CPU time, 1M events", "bytes an event", "memory"];
     table(page, "The tracer itself", &header);
     let figures = &measured.throughput;
     for mode in MODES.into_iter().filter(|mode| *mode != Mode::Empty) {
         let cpu = Spread::of(figures.taken(mode).map(|taken| taken.cpu))?.show(2, "s");
-        let user = format!("{:.0} %", figures.user_share(mode) * 100.0);
         let bytes = Spread::of(figures.taken(mode).map(|taken| taken.bytes))?;
         let memory = Spread::of(figures.taken(mode).map(|taken| mebibytes(taken.memory.now)))?;
         let peak = Spread::of(figures.taken(mode).map(|taken| mebibytes(taken.memory.peak)))?;
-        let start = Spread::of(figures.of(mode).map(|run| run.start_up.as_secs_f64() * 1e3))?.show(0, "ms");
         let memory = format!("{} MiB, peak {} MiB", number(memory.median, 1), number(peak.max, 1));
-        row(page, &[mode.name(), &cpu, &user, &number(bytes.median, 0), &memory, &start]);
+        row(page, &[mode.name(), &cpu, &number(bytes.median, 0), &memory]);
     }
     let _ = write!(
         page,
-        "\nAn event is a transition or the judged end of a socket: {} of them for a connection. Memory is what is \
-         resident; the ring buffer, which is mapped, is part of it.\n",
+        "\nAn event is a transition or the judged end of a socket: {} of them for a connection. With the output thrown \
+         away, nearly all CPU time is user time: that is how the verdict knows it. Memory is what is resident; the ring \
+         buffer, which is mapped, is part of it.\n",
         super::load::EVENTS
     );
     Ok(())
@@ -161,12 +160,13 @@ fn method(page: &mut String, measured: &Measured) -> Result<()> {
          what the first did.\n\n\
          In each round every mode has a stretch of {seconds} s, with an untraced one before and after it; *kept* compares \
          it with these two alone: connections by the time in which the load had its processor, and *by the clock* on the \
-         wall. tcptrace traces the load's namespace only, which costs one more look into a map, so \
+         wall. tcptrace traces the load's namespace only (`--netns`), so \
          that its counts can be compared with the load's: {TRANSITIONS} transitions and two ends for each connection, \
          none lost. If one differs, there is no page. {connections} connections were made for this one.\n\n\
          The kernel's measurement makes programs dearer, so it has rounds of its own, and is off in all others.\n\n\
-         CPU time is the process's own clock, from its first line to when it has caught up with the ring. What part of \
-         it is user time the kernel only samples, so that part is taken over all rounds together.\n\n\
+         CPU time is the process's own clock, from its first line to when it has caught up with the ring. The \
+         kernel's division into user and system time is not used: it is sampled at ticks, and wrong by tens of percent \
+         for a program that works in short bursts.\n\n\
          ## What is not measured\n\n\
          - IPv6, networks other than loopback, retransmissions, resets\n\
          - more than one processor making events at once; many open connections at once\n\

@@ -10,12 +10,12 @@ use super::{
     load::{EVENTS, TRANSITIONS},
     loader::{Loader, Request, Stretch},
     modes::{Filter, Mode},
-    process::{CpuTime, Memory},
+    process::Memory,
     tracer::{Outcome, Tracer},
 };
 
 /// What is compared with nothing, in the order of the tables.
-pub const MODES: [Mode; 4] = [Mode::Empty, Mode::Json, Mode::Text, Mode::Summary];
+pub const MODES: [Mode; 5] = [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary];
 
 /// One stretch of load beside a tracer.
 pub struct Run {
@@ -39,8 +39,6 @@ pub struct Run {
 pub struct Taken {
     /// Seconds of CPU time per million events.
     pub cpu: f64,
-    /// The same as the kernel counts it.
-    pub time: CpuTime,
     /// Output per event.
     pub bytes: f64,
     /// At the end.
@@ -103,7 +101,7 @@ impl Throughput {
                 start_up,
                 taken,
             };
-            eprintln!("  {:<28} {:>5.1} % of {alone:.0} connections/s", mode.name(), run.kept * 100.0);
+            eprintln!("  {:<31} {:>5.1} % of {alone:.0} connections/s", mode.name(), run.kept * 100.0);
             self.runs.push(run);
             before = after;
         }
@@ -118,17 +116,6 @@ impl Throughput {
     /// What the runs of one mode took.
     pub fn taken(&self, mode: Mode) -> impl Iterator<Item = &Taken> {
         self.of(mode).filter_map(|run| run.taken.as_ref())
-    }
-
-    /// The share of a mode's CPU time that is its own code's, over all its runs.
-    pub fn user_share(&self, mode: Mode) -> f64 {
-        let (mut user, mut all) = (0, 0);
-        for taken in self.taken(mode) {
-            user += taken.time.user_ticks;
-            all += taken.time.user_ticks + taken.time.system_ticks;
-        }
-        // A run of less than a tick: the question has no answer, and hardly matters.
-        if all == 0 { 1.0 } else { user as f64 / all as f64 }
     }
 
     fn untraced(&mut self, loader: &mut Loader, request: Request) -> Result<Stretch> {
@@ -147,10 +134,9 @@ impl Throughput {
 fn taken(stretch: &Stretch, outcome: &Outcome) -> Taken {
     let events = (stretch.connections * EVENTS) as f64;
     Taken {
-        cpu: outcome.cpu.total.as_secs_f64() * 1e6 / events,
-        time: outcome.cpu,
+        cpu: outcome.cpu.as_secs_f64() * 1e6 / events,
         bytes: outcome.bytes as f64 / events,
         memory: outcome.memory,
-        lost: outcome.summary.lost,
+        lost: outcome.summary.map_or(0, |summary| summary.lost),
     }
 }

@@ -18,9 +18,10 @@ use nix::{
 };
 
 use super::{
+    bpf_stats,
     modes::{Filter, Mode},
     output::{Output, Summary},
-    process::{CpuTime, Memory, cpu_clock},
+    process::{Memory, cpu_clock},
 };
 
 /// How long it may take to attach, and to end.
@@ -42,20 +43,22 @@ pub struct Tracer {
     /// From its start to its first words.
     pub start_up: Duration,
     /// CPU time when it was ready.
-    ready: CpuTime,
+    ready: Duration,
 }
 
 /// What a run of it cost, and what it counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its own counts.
-    pub summary: Summary,
+    /// Its own counts; gone with its output where that is thrown away.
+    pub summary: Option<Summary>,
+    /// What it said on standard error.
+    pub complaints: String,
     /// Lines it wrote.
     pub lines: u64,
     /// Bytes it wrote.
     pub bytes: u64,
     /// CPU time from when it was ready to when it had caught up.
-    pub cpu: CpuTime,
+    pub cpu: Duration,
     /// Memory when it had caught up.
     pub memory: Memory,
 }
@@ -66,7 +69,8 @@ impl Tracer {
         let (out, complaints) = (Output::new()?, Output::new()?);
         let mut command = Command::new(program);
         command.args(mode.arguments(filter)).stdin(Stdio::null());
-        command.stdout(out.for_child()?).stderr(complaints.for_child()?);
+        let stdout = if mode == Mode::Nowhere { Stdio::null() } else { out.for_child()?.into() };
+        command.stdout(stdout).stderr(complaints.for_child()?);
         // Whatever ends the benchmark ends what it attached.
         // SAFETY: one system call, which is allowed between fork and exec.
         unsafe {
@@ -75,7 +79,7 @@ impl Tracer {
         let start = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let mut tracer =
-            Self { mode, child, out, complaints, start_up: Duration::ZERO, ready: CpuTime::default() };
+            Self { mode, child, out, complaints, start_up: Duration::ZERO, ready: Duration::ZERO };
         while !tracer.is_ready()? {
             tracer.must_run()?;
             if start.elapsed() > PATIENCE {
@@ -84,7 +88,10 @@ impl Tracer {
             thread::sleep(LOOK);
         }
         tracer.start_up = start.elapsed();
-        tracer.ready = CpuTime::of(tracer.pid())?;
+        if mode == Mode::Nowhere {
+            tracer.catch_up()?;
+        }
+        tracer.ready = cpu_clock(tracer.pid())?;
         Ok(tracer)
     }
 
@@ -96,11 +103,15 @@ impl Tracer {
     /// Waits until it has written all there was, stops it, and reads its summary.
     pub fn finish(mut self) -> Result<Outcome> {
         self.catch_up()?;
-        let cpu = CpuTime::of(self.pid())?.since(self.ready);
+        let cpu = cpu_clock(self.pid())?.saturating_sub(self.ready);
         let memory = Memory::of(self.pid())?;
         self.stop()?;
-        let summary = Summary::parse(&self.out.tail()?)?;
-        Ok(Outcome { summary, lines: self.out.lines()?, bytes: self.out.len()?, cpu, memory })
+        let summary = match self.mode {
+            Mode::Nowhere => None,
+            _ => Some(Summary::parse(&self.out.tail()?)?),
+        };
+        let complaints = self.complaints.tail()?;
+        Ok(Outcome { summary, complaints, lines: self.out.lines()?, bytes: self.out.len()?, cpu, memory })
     }
 
     /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
@@ -139,6 +150,8 @@ impl Tracer {
     fn is_ready(&self) -> Result<bool> {
         match self.mode {
             Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line == "attached")),
+            // It cannot tell. When it has its programs and has come to rest, it has attached them.
+            Mode::Nowhere => Ok(!bpf_stats::programs(self.pid())?.is_empty()),
             _ => Ok(self.out.len()? > 0),
         }
     }
