@@ -9,6 +9,7 @@ use nix::{
 };
 use serde_json::Value;
 use std::{
+    io::Read,
     net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     os::fd::AsRawFd,
 };
@@ -27,9 +28,10 @@ fn traffic(lab: &Lab) {
         ] {
             let listener = TcpListener::bind(listen).expect("a free port");
             let client = TcpStream::connect(dial).expect("connected");
-            let (server, _) = listener.accept().expect("accepted");
+            let (mut server, _) = listener.accept().expect("accepted");
             drop(client);
-            drop(server);
+            // One after the other: two FINs that cross lead through CLOSING.
+            assert_eq!(server.read(&mut [0]).expect("the end"), 0);
         }
     };
     lab.run_in(Side::Client, run).expect("runs");

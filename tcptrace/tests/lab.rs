@@ -85,7 +85,11 @@ fn check(scenario: &Scenario, expected: &Expected, lines: &[Value], space: u32, 
     let here: Vec<_> = lines.iter().filter(|line| line["netns"] == space).cloned().collect();
     let resets = of_type(&here, "reset");
     let sent = resets.iter().filter(|line| line["direction"] == "sent").count();
-    assert_eq!(sent, expected.resets as usize, "{name}: RST sent by the {side}\n{}", text(&here));
+    // Before Linux 6.10 no tracepoint shows an RST that has no socket.
+    let socketless_unseen =
+        expected.path.is_empty() && lines[0]["kernel"].as_str().and_then(version) < Some((6, 10));
+    let resets = if socketless_unseen { 0 } else { expected.resets };
+    assert_eq!(sent, resets as usize, "{name}: RST sent by the {side}\n{}", text(&here));
 
     let retransmits = of_type(&here, "retransmit");
     let of = |segment: &str| retransmits.iter().filter(|line| line["segment"] == segment).count() as u32;
@@ -175,9 +179,10 @@ fn causes_are_the_right_ones() {
     }
 }
 
-/// What a line says, apart from identity and time, which differ from tracer to tracer.
+/// What a line says, apart from identity and time, which differ from tracer to tracer. Not the cause: where the program
+/// is woken before the event (seen on 5.10) it may clear the error between two tracers' looks at it.
 fn story(lines: &[Value]) -> Vec<String> {
-    const TOLD: [&str; 22] = [
+    const TOLD: [&str; 21] = [
         "type",
         "netns",
         "family",
@@ -197,7 +202,6 @@ fn story(lines: &[Value]) -> Vec<String> {
         "end_seq",
         "direction",
         "socket",
-        "cause",
         "continues_as",
         "bytes_sent",
     ];
@@ -206,6 +210,17 @@ fn story(lines: &[Value]) -> Vec<String> {
     // Closes are told a few milliseconds late: between two flows their order is not part of the story.
     story.sort();
     story
+}
+
+/// The causes of the closes, in the order of their ends; a tracer that missed the evidence says so.
+fn causes(lines: &[Value]) -> Vec<(String, Option<String>)> {
+    let cause = |line: &&Value| line["cause"].as_str().filter(|cause| *cause != "unknown").map(str::to_owned);
+    let mut causes: Vec<_> = of_type(lines, "close")
+        .iter()
+        .map(|line| (format!("{}{}", line["role"], line["local"]), cause(line)))
+        .collect();
+    causes.sort();
+    causes
 }
 
 /// The three ways of attaching tell the same story of the same packets.
@@ -223,11 +238,15 @@ fn all_ways_tell_the_same_story() {
             let stories = tracers.map(|tracer| {
                 let (lines, summary) = tracer.stop();
                 assert_eq!(summary["lost"], 0);
-                story(&lines)
+                (story(&lines), causes(&lines))
             });
-            assert!(!stories[0].is_empty());
-            for (way, told) in ways.iter().zip(&stories) {
-                assert_eq!(told, &stories[0], "{} told by {way} and by btf", scenario.name);
+            assert!(!stories[0].0.is_empty());
+            for (way, (told, causes)) in ways.iter().zip(&stories) {
+                assert_eq!(told, &stories[0].0, "{} told by {way} and by btf", scenario.name);
+                for ((flow, one), (_, other)) in causes.iter().zip(&stories[0].1) {
+                    let agree = one == other || one.is_none() || other.is_none();
+                    assert!(agree, "{}: {flow} ended by {one:?}, {other:?}", scenario.name);
+                }
             }
         }
     }
