@@ -52,6 +52,16 @@ impl Serialize for FlowText {
     }
 }
 
+/// Nanoseconds by state, the ones that are not 0.
+struct Dwell([u64; DWELL_STATES.len()]);
+
+impl Serialize for Dwell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spent = DWELL_STATES.iter().zip(self.0).filter(|(_, ns)| *ns > 0);
+        serializer.collect_map(spent.map(|(state, ns)| (state.name(), ns)))
+    }
+}
+
 /// What every line about a flow starts with.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -121,7 +131,7 @@ struct CloseBody<'a> {
     retransmits: Option<u32>,
     srtt_us: Option<u32>,
     min_rtt_us: Option<u32>,
-    dwell_ns: Map<String, Value>,
+    dwell_ns: Dwell,
     closed_by: Option<OwnerJson<'a>>,
 }
 
@@ -176,7 +186,6 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
 fn close(closed: &Closed) -> CloseBody<'_> {
     let numbers = closed.numbers.as_ref();
     let stall = numbers.filter(|numbers| numbers.known & STALL_KNOWN != 0);
-    let dwell = DWELL_STATES.iter().zip(closed.dwell_ns).filter(|(_, ns)| *ns > 0);
     CloseBody {
         cause: closed.verdict.cause.name(),
         old: closed.old.name(),
@@ -192,7 +201,7 @@ fn close(closed: &Closed) -> CloseBody<'_> {
         retransmits: numbers.map(|n| n.total_retrans),
         srtt_us: numbers.map(|n| n.srtt_us).filter(|us| *us > 0),
         min_rtt_us: numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
-        dwell_ns: dwell.map(|(state, ns)| (state.name().to_owned(), Value::from(ns))).collect(),
+        dwell_ns: Dwell(closed.dwell_ns),
         closed_by: closed.closed_by.as_ref().map(owner_json),
     }
 }

@@ -35,7 +35,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Err(error).with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn build(tools: &Tools) -> Result<PathBuf> {
+/// Builds the program in release mode; where it is.
+pub fn build(tools: &Tools) -> Result<PathBuf> {
     let mut cargo = tools.cargo();
     cargo.args(["build", "--release", "--package", "tcptrace", "--bin", "tcptrace"]);
     let built = artifacts::build(&mut cargo)?;

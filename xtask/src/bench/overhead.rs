@@ -20,7 +20,7 @@ use super::{
     machine, page,
     throughput::Throughput,
 };
-use crate::{advice::advice, artifacts, root, setup, tools::Tools, workspace};
+use crate::{advice::advice, root, run, setup, tools::Tools, workspace};
 
 const PAGE: &str = "docs/cost.md";
 /// Before each stretch: caches, branch predictors, the allocators of sockets.
@@ -113,11 +113,7 @@ fn subject(options: &Options) -> Result<(Tools, PathBuf, String)> {
         return Ok((Tools::new(), program.clone(), commit));
     }
     let tools = setup::ensure()?;
-    let mut cargo = tools.cargo();
-    cargo.args(["build", "--release", "--package", "tcptrace", "--bin", "tcptrace"]);
-    let built = artifacts::build(&mut cargo)?;
-    let program = built.into_iter().find(|executable| executable.target == "tcptrace");
-    let program = program.context("cargo built no program named tcptrace")?.path;
+    let program = run::build(&tools)?;
     let commit = machine::commit(&tools);
     Ok((tools, program, commit))
 }
