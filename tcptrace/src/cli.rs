@@ -86,10 +86,39 @@ pub fn state(text: &str) -> Result<TcpState, String> {
     })
 }
 
+/// 4 or 6.
+pub fn family(text: &str) -> Result<u8, String> {
+    match text {
+        "4" => Ok(4),
+        "6" => Ok(6),
+        _ => Err(format!("{text:?} is not an IP version; valid are 4 and 6")),
+    }
+}
+
+/// A command's name, as long as the kernel keeps it.
+pub fn comm(text: &str) -> Result<String, String> {
+    const MAX: usize = 15; // TASK_COMM_LEN, less the zero at its end
+    if (1..=MAX).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} matches nothing: the kernel keeps 1 to {MAX} bytes of a command's name; valid is its start"
+    ))
+}
+
+/// A number of lines.
+pub fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("{text:?} is not a number of lines; valid are 1 and more")),
+    }
+}
+
 /// `10s`, `1h 30m`, `500ms`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let invalid =
-        || format!("{text:?} is not a duration; valid are 10s, 500ms, 1h 30m, or seconds as a number");
+    let invalid = || {
+        format!("{text:?} is not a duration; valid are 10s, 500ms, 1h 30m (no days), or seconds as a number")
+    };
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(invalid);
     }

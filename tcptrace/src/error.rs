@@ -33,10 +33,12 @@ pub enum StartError {
     NoPrograms,
     /// A forced way cannot be taken.
     #[error(
-        "--hooks {way} cannot be used here: {why}\n  --hooks auto takes what this kernel has; `tcptrace doctor` shows it"
+        "{flag} {way} cannot be used here: {why}\n  {flag} auto takes what this kernel has; `tcptrace doctor` shows it"
     )]
     Forced {
-        /// The word after `--hooks` or `--retransmit-hook`.
+        /// `--hooks` or `--retransmit-hook`.
+        flag: &'static str,
+        /// The word after it.
         way: String,
         /// Why not.
         why: String,

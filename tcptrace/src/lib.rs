@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     match cmd::run(cli.command) {
         Ok(()) => ExitCode::from(error::EXIT_OK),
         Err(failure) => {
-            eprintln!("tcptrace: {failure:#}");
+            tell!("{failure:#}");
             ExitCode::from(error::EXIT_ERROR)
         }
     }

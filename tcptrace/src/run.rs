@@ -124,8 +124,10 @@ impl Run {
         stop: impl Future<Output = ()>,
         sink: &mut impl Sink,
     ) -> io::Result<Summary> {
-        let mut wake =
-            Wake { pace: Pace::Soon, deadline: duration.map(|duration| Instant::now() + duration) };
+        let mut wake = Wake {
+            pace: Pace::Soon,
+            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+        };
         let mut stop = std::pin::pin!(stop);
         let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
         let mut open = true;

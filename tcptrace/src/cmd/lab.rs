@@ -1,7 +1,8 @@
 //! `tcptrace lab`: makes a TCP condition happen in two private network namespaces, and watches it.
 
-use super::trace::{Choice, Output, TraceArgs};
+use super::trace::{Choice, Output, TraceArgs, quietly};
 use crate::{
+    error::StartError,
     event::TcpState,
     flow::{Entry, FlowId, Role, What},
     run::{Next, Run, Signals, Sink},
@@ -10,8 +11,9 @@ use crate::{
         live::{Live, boot_time_ns},
     },
     summary::LostCounts,
+    tell,
 };
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
 use serde_json::json;
 use std::{
@@ -27,7 +29,6 @@ use tokio::sync::oneshot;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Name of the scenario; `--list` shows them
-    #[arg(required_unless_present = "list")]
     name: Option<String>,
     /// List the scenarios: what each shows, and which commands it stands for
     #[arg(long)]
@@ -45,8 +46,9 @@ pub struct Args {
 /// What is wrong, why, and what to type; also a path of states that is not the one expected.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let name = match (args.list, &args.name) {
+        (true, _) => return list(),
         (false, Some(name)) => name,
-        _ => return list(),
+        (false, None) => bail!("name a scenario; `tcptrace lab --list` shows them"),
     };
     let Some(scenario) = find(name) else {
         let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
@@ -60,10 +62,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = args.trace.load_options(filter);
     super::block_on(async {
         let signals = Signals::listen()?;
-        let live = Live::start(&options)?;
+        let live = Live::start(&options).map_err(|error| match error {
+            StartError::Filter { why, .. } => {
+                anyhow!("the lab traces its two network namespaces, which it cannot: {why}")
+            }
+            other => anyhow!(other),
+        })?;
         let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()));
-        if let Some(loaded) = live.loaded() {
-            output.output.begin(loaded)?;
+        if let Some(loaded) = live.loaded()
+            && !quietly(output.output.begin(loaded))?
+        {
+            return Ok(());
         }
         output.remarks().push_back(Remark::plain(scenario.title));
         let (ended, end) = oneshot::channel();
@@ -79,7 +88,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = end.await; // an error means that the script is gone: that is an end too
             interrupted = false;
         };
-        let summary = run.until_stopped(None, stop, &mut output).await?;
+        let summary =
+            run.until_stopped(None, stop, &mut output).await.context("cannot write to standard output")?;
+        quietly(output.catch_up(u64::MAX))?;
         output.output.end(&summary)?;
         if interrupted {
             return Ok(()); // the namespaces vanish with us
@@ -126,7 +137,7 @@ struct Remark {
 
 impl Remark {
     fn plain(text: &'static str) -> Self {
-        Self { time_ns: 0, text, client: None, server: None }
+        Self { time_ns: boot_time_ns(), text, client: None, server: None }
     }
 }
 
@@ -174,7 +185,7 @@ impl LabOutput {
             let verdict = if seen == expected.path { "as expected" } else { "NOT as expected" };
             differs |= seen != expected.path;
             let path = if seen.is_empty() { "no socket of its own".to_owned() } else { seen.join(" ") };
-            eprintln!("tcptrace: {side}: {path}: {verdict}");
+            tell!("{side}: {path}: {verdict}");
         }
         if differs {
             bail!(

@@ -6,7 +6,7 @@ pub mod lab;
 mod trace;
 pub mod watch;
 
-use crate::cli::Command;
+use crate::{cli::Command, tell};
 
 /// Runs a command.
 ///
@@ -30,7 +30,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 fn attach_empty() -> anyhow::Result<()> {
     block_on(async {
         let attached = crate::source::load::load_empty()?;
-        eprintln!("attached");
+        tell!("attached");
         tokio::signal::ctrl_c().await?;
         drop(attached);
         Ok(())

@@ -13,10 +13,12 @@ use crate::{
         privileges::kernel_version,
     },
     summary::{LostCounts, Summary},
+    tell,
     view::{self, Bytes, ColorChoice, Lines, Palette},
     wall::Wall,
     wire,
 };
+use anyhow::Context;
 use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use std::{
@@ -44,10 +46,10 @@ pub struct TraceArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub color: ColorChoice,
     /// How programs are attached
-    #[arg(long, value_enum, default_value_t, help_heading = "Tracing")]
+    #[arg(long, value_enum, default_value_t, value_name = "WAY", help_heading = "Tracing")]
     pub hooks: HookChoice,
     /// Where retransmissions are learnt from
-    #[arg(long, value_enum, default_value_t, help_heading = "Tracing")]
+    #[arg(long, value_enum, default_value_t, value_name = "SOURCE", help_heading = "Tracing")]
     pub retransmit_hook: RetransmitChoice,
     /// Size of the ring buffer; rounded up to a power of two
     #[arg(long, value_parser = cli::ring_size, default_value = "8MiB", value_name = "BYTES", help_heading = "Tracing")]
@@ -72,8 +74,8 @@ impl TraceArgs {
     pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
         let ring_bytes = self.ring_size.next_power_of_two().max(MIN_RING_BYTES);
         if ring_bytes != self.ring_size {
-            eprintln!(
-                "tcptrace: --ring-size is rounded up to {}: the kernel wants a power of two, at least {}",
+            tell!(
+                "--ring-size is rounded up to {}: the kernel wants a power of two, at least {}",
                 Bytes(u64::from(ring_bytes)),
                 Bytes(u64::from(MIN_RING_BYTES))
             );
@@ -185,10 +187,10 @@ impl Output {
                     .iter()
                     .filter(|o| o.way.is_none() && o.hook.stem != "retransmit_call")
                     .collect();
-                eprintln!("tcptrace: watching through {state}; Ctrl-C stops and prints the summary");
+                tell!("watching through {state}; Ctrl-C stops and prints the summary");
                 for outcome in missing {
                     let hook = outcome.hook;
-                    eprintln!("tcptrace: no {}: {} (see tcptrace doctor)", hook.tells, hook.without);
+                    tell!("no {}: {} (see tcptrace doctor)", hook.tells, hook.without);
                 }
                 if !self.choice.summary_only {
                     self.lines.header(&mut self.line)?;
@@ -223,15 +225,12 @@ impl Output {
     ///
     /// # Errors
     /// Standard output's; a broken pipe is none.
-    pub fn end(&mut self, summary: &Summary) -> io::Result<()> {
+    pub fn end(&mut self, summary: &Summary) -> anyhow::Result<()> {
         match self.format {
             Format::Json => wire::summary(&mut self.line, &mut self.wall, boot_time_ns(), summary)?,
             Format::Text => view::summary::write(&mut self.line, &self.palette, summary)?,
         }
-        match self.flush() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        quietly(self.flush()).map(drop)
     }
 }
 
@@ -263,7 +262,7 @@ impl Sink for Output {
     }
 
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
-        eprintln!("tcptrace: lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
+        tell!("lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
         if self.format == Format::Json {
             wire::lost(&mut self.line, &mut self.wall, now_ns, lost)?;
         }
@@ -282,6 +281,18 @@ impl Sink for Output {
     }
 }
 
+/// Whether somebody still reads: a broken pipe is an end, not an error.
+///
+/// # Errors
+/// Any other.
+pub fn quietly(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
 /// A line on standard error when a summary shows nothing at all: the usual reasons.
 pub fn hint_if_silent(summary: &Summary, filtered: bool) {
     let nothing = summary.matrix.iter().flatten().all(|count| *count == 0)
@@ -289,8 +300,8 @@ pub fn hint_if_silent(summary: &Summary, filtered: bool) {
         && summary.totals.reset_count(Direction::Sent) == 0
         && summary.lost.total() == 0;
     if nothing && filtered {
-        eprintln!(
-            "tcptrace: nothing matched the filter; `tcptrace watch` without one shows whether there is traffic at all"
+        tell!(
+            "nothing matched the filter; `tcptrace watch` without one shows whether there is traffic at all"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `tcptrace watch`: one line for each thing that happens.
 
-use super::trace::{Choice, Only, Output, TraceArgs, hint_if_silent};
+use super::trace::{Choice, Only, Output, TraceArgs, hint_if_silent, quietly};
 use crate::{
     cli,
     run::{Run, Signals},
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_parser = cli::network, value_name = "CIDR", value_delimiter = ',', help_heading = "Filter")]
     addr: Vec<IpNet>,
     /// IP version: 4 (mapped addresses too) or 6
-    #[arg(long, value_parser = clap::value_parser!(u8).range(4..=6), value_name = "4|6", help_heading = "Filter")]
+    #[arg(long, value_parser = cli::family, value_name = "4|6", help_heading = "Filter")]
     family: Option<u8>,
     /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
     #[arg(long, value_name = "NETNS", help_heading = "Filter")]
@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "USER", help_heading = "Filter")]
     uid: Vec<String>,
     /// Command of the process that opened the connection; hides those whose owner is unknown
-    #[arg(long, value_name = "COMMAND", help_heading = "Filter")]
+    #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
     comm: Vec<String>,
     /// States entered or left, in any spelling; with this, times in states are mostly unknown
     #[arg(long, value_parser = cli::state, value_name = "STATE", value_delimiter = ',', help_heading = "Filter")]
@@ -63,10 +63,10 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "KINDS", value_delimiter = ',', help_heading = "Output")]
     only: Vec<Only>,
     /// Stop after this time: 10s, 500ms, 1h 30m
-    #[arg(long, value_parser = cli::duration, value_name = "TIME", help_heading = "Output")]
+    #[arg(long, value_parser = cli::duration, allow_hyphen_values = true, value_name = "TIME", help_heading = "Output")]
     duration: Option<Duration>,
     /// Stop after this many lines
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N", help_heading = "Output")]
+    #[arg(long, value_parser = cli::count, allow_hyphen_values = true, value_name = "N", help_heading = "Output")]
     count: Option<u64>,
     /// Print only the summary
     #[arg(long, help_heading = "Output", conflicts_with = "count")]
@@ -90,12 +90,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let live = Live::start(&options)?;
         let mut output = Output::new(&args.trace, choice);
         if let Some(loaded) = live.loaded()
-            && let Err(error) = output.begin(loaded)
+            && !quietly(output.begin(loaded))?
         {
-            return if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error.into()) };
+            return Ok(());
         }
         let run = Run::new(signals, live, args.trace.max_flows, all_states);
-        let summary = run.until_stopped(args.duration, std::future::pending(), &mut output).await?;
+        let stopped = run.until_stopped(args.duration, std::future::pending(), &mut output).await;
+        let summary = stopped.context("cannot write to standard output")?;
         output.end(&summary)?;
         hint_if_silent(&summary, filtered);
         Ok(())
@@ -103,9 +104,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    if args.family == Some(5) {
-        bail!("--family 5: valid are 4 and 6");
-    }
     let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
     let uids: anyhow::Result<_> = args.uid.iter().map(|text| uid(text)).collect();
     let mut cgroups = BTreeSet::new();

@@ -180,7 +180,7 @@ fn check_machine() -> Result<(), StartError> {
     }
     let missing = Privileges::read().missing();
     if !missing.is_empty() {
-        let command: Vec<_> = std::env::args().collect();
+        let command: Vec<_> = std::env::args().map(|word| quoted(&word)).collect();
         let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
         return Err(StartError::Capability { missing, command: command.join(" "), program });
     }
@@ -192,6 +192,16 @@ fn check_machine() -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// What this kernel offers, read once.
@@ -209,7 +219,7 @@ impl Machine {
     fn read(options: &LoadOptions) -> Self {
         let btf = match &options.btf {
             Some(path) => Btf::read(path).map_err(|error| error.to_string()),
-            None => Err("switched off with --btf none".to_owned()),
+            None => Err("type information is switched off (--btf none)".to_owned()),
         };
         let arguments = |name| btf.as_ref().ok().and_then(|btf| btf.tracepoint_arguments(name)).unwrap_or(2);
         let offsets = btf.as_ref().map_err(String::clone).and_then(layout::resolve);
@@ -314,7 +324,11 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         if options.retransmit == RetransmitChoice::Kprobe
             && let Some((_, why)) = calls.refused.first()
         {
-            return Err(StartError::Forced { way: "auto --retransmit-hook kprobe".into(), why: why.clone() });
+            return Err(StartError::Forced {
+                flag: "--retransmit-hook",
+                way: "kprobe".into(),
+                why: why.clone(),
+            });
         }
         outcomes.push(calls);
     }
@@ -335,7 +349,7 @@ fn no_state_hook(choice: HookChoice, outcome: &Outcome) -> StartError {
                 Way::Raw => "raw",
                 _ => "classic",
             };
-            StartError::Forced { way: way.into(), why: why.clone() }
+            StartError::Forced { flag: "--hooks", way: way.into(), why: why.clone() }
         }
         (_, refused) => {
             let reasons = refused.iter().map(|(way, why)| format!("  {way}: {why}"));

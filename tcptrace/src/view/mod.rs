@@ -3,6 +3,16 @@
 mod line;
 pub mod summary;
 
+/// Says something on standard error. Where nobody reads that any more there is nobody to tell: no panic, as
+/// `eprintln!` would make of it.
+#[macro_export]
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "tcptrace: {}", format_args!($($text)*));
+    }};
+}
+
 pub use line::Lines;
 
 use crate::event::Carrier;

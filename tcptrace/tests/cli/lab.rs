@@ -1,0 +1,145 @@
+//! The lab command.
+#![allow(unused_imports)] // one list serves all parts
+
+use crate::endings::*;
+use crate::mended::*;
+use crate::output::*;
+use crate::refused::*;
+use crate::run::*;
+use crate::support::{PATIENCE, command, netns, signal};
+use crate::works::*;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, PipeWriter, Read, pipe},
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::{AsFd, FromRawFd, OwnedFd},
+        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tcptrace_common::state::TcpState;
+use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
+
+/// Flag, value, and how the run ends, for `lab handshake`.
+pub fn lab_cases(btf: &str) -> Vec<(&'static str, &str, i32)> {
+    vec![
+        ("--family", "4", 0),
+        ("--family", "6", 0),
+        ("--format", "text", 0),
+        ("--format", "json", 0),
+        ("--color", "auto", 0),
+        ("--color", "always", 0),
+        ("--color", "never", 0),
+        ("--hooks", "auto", 0),
+        ("--hooks", "btf", 0),
+        ("--hooks", "raw", 0),
+        ("--hooks", "classic", 0),
+        ("--retransmit-hook", "auto", 0),
+        ("--retransmit-hook", "tracepoint", 0),
+        ("--retransmit-hook", "kprobe", if has_kprobes() { 0 } else { 2 }),
+        ("--ring-size", "5000", 0),
+        ("--ring-size", "8MiB", 0),
+        ("--max-flows", "1", 0),
+        ("--max-flows", "100", 0),
+        ("--btf", btf, 0),
+        ("--btf", "none", 2), // its namespaces cannot be told from others then
+    ]
+}
+
+#[track_caller]
+pub fn assert_as_expected(ran: &Ran) {
+    for side in ["client", "server"] {
+        let start = format!("tcptrace: {side}: ");
+        let verdict = ran.err.iter().find(|line| line.starts_with(&start));
+        assert!(verdict.is_some_and(|line| line.ends_with(": as expected")), "{ran:#?}");
+    }
+    assert!(!ran.stderr().contains("NOT as expected"), "{ran:#?}");
+}
+
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn lab_takes_every_flag() {
+    for (flag, value, code) in lab_cases("/sys/kernel/btf/vmlinux") {
+        let ran = run(&["lab", "handshake", flag, value]).expect(code);
+        if code == 0 {
+            assert_as_expected(&ran);
+            assert_eq!(ran.stdout().contains('\x1b'), value == "always", "{flag} {value}");
+            let wanted = if value == "6" { "[fd00::9]:10000" } else { "10.0.0.9:10000" };
+            assert!(value == "json" || ran.stdout().contains(wanted), "{flag} {value}: {ran:#?}");
+        } else {
+            assert!(
+                ran.out.is_empty()
+                    && (ran.stderr().contains("cannot be used here") || ran.stderr().contains("--btf none")),
+                "{ran:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn every_scenario_plays_as_expected() {
+    for scenario in SCENARIOS {
+        // All four at once: each has hosts of its own.
+        let plays = ["4", "6"].map(|family| {
+            let play = |format| {
+                Running::start(program(&["lab", scenario.name], &["--family", family, "--format", format]))
+            };
+            (family, play("text"), play("json"))
+        });
+        for (family, text, json) in plays {
+            let name = scenario.name;
+            let ran = text.end(None).expect(0);
+            assert_as_expected(&ran);
+            assert!(ran.out[0].starts_with("TIME ") && has_summary(&ran), "{name}: {ran:#?}");
+            let remarks = ran.out.iter().filter(|line| line.starts_with("## ")).count();
+            assert!(ran.out.contains(&format!("## {}", scenario.title)), "{name}: {ran:#?}");
+            assert!(remarks > 1 && !entries(&ran).is_empty(), "{name}: {ran:#?}");
+
+            let ran = json.end(None).expect(0);
+            assert_as_expected(&ran);
+            let lines = ran.json();
+            assert_eq!(
+                (&lines[0]["type"], &lines.last().expect("one")["type"]),
+                (&"start".into(), &"summary".into())
+            );
+            let stage = lines.iter().find(|line| line["type"] == "stage").expect("one");
+            assert_eq!(stage["text"], scenario.title);
+            let flows = lines.iter().filter(|line| line["type"] == "transition");
+            assert!(flows.clone().count() > 0, "{name}");
+            assert!(
+                flows.clone().all(|line| line["family"].as_u64() == family.parse().ok()),
+                "{name}: {ran:#?}"
+            );
+        }
+    }
+}
+
+/// An interrupted scenario is an end, not a failure.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn a_scenario_can_be_interrupted() {
+    for how in [Signal::SIGINT, Signal::SIGTERM] {
+        let none: [&str; 0] = [];
+        let mut running = Running::start(program(&["lab", "syn-drop"], &none));
+        assert!(running.out.wait(|line| line.contains("SYN_SENT")), "{:#?}", running.err.lines);
+        let ran = running.end(Some(how)).expect(0);
+        assert!(has_summary(&ran), "{how}: {ran:#?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The command line: each flag does with each value what its help says, and refuses bad values helpfully.
+#![allow(clippy::expect_used)] // a test that cannot go on says so
+
+mod endings;
+mod lab;
+mod mended;
+mod output;
+mod refused;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
+mod works;
