@@ -89,7 +89,7 @@ pub struct Prefix {
     pub to: u8,
     /// Inode number of the network namespace; 0: unknown.
     pub netns: u32,
-    /// When, on the boot-time clock (CLOCK_BOOTTIME), in nanoseconds.
+    /// When, on CLOCK_MONOTONIC, in nanoseconds: it stands still while the machine sleeps.
     pub time_ns: u64,
     /// Kernel address of the socket; reused within microseconds (kernel-facts §7), so no identity by itself.
     pub sock: u64,

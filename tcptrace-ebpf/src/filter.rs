@@ -5,7 +5,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use tcptrace_common::{
     address::Address,
     config::{PORT_EITHER, PORT_LOCAL, PORT_REMOTE},
-    event::{Header, Tuple, UNDECIDED},
+    event::{Header, Kind, Tuple, UNDECIDED},
 };
 
 /// Does the filter want this record? Marks it [`UNDECIDED`] where `incomplete` addresses leave that open.
@@ -28,7 +28,11 @@ pub fn wants<A: Access>(head: &mut Header, sk: *const u8, full: bool, incomplete
         return false;
     }
     let states = config!(filter.states);
-    if states != 0 && (states >> (head.pre.state & 31) | states >> (head.pre.to & 31)) & 1 == 0 {
+    // The end of a socket ends its flow, whichever states are shown.
+    if states != 0
+        && head.pre.kind != Kind::Destroy as u8
+        && (states >> (head.pre.state & 31) | states >> (head.pre.to & 31)) & 1 == 0
+    {
         return false;
     }
     if !tuple_passes(&head.tuple) {

@@ -9,7 +9,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::generated::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf,
-        bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+        bpf_get_current_uid_gid, bpf_ktime_get_ns,
     },
     programs::TracePointContext,
 };
@@ -36,11 +36,12 @@ const AF_INET6: u16 = 10;
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
 
-/// Puts the time on a record, on the clock that keeps counting while the machine sleeps.
+/// Puts the time on a record. Reading the boot-time clock would cost 13 ns more, a twentieth of the program: user space
+/// adds the time that the machine slept.
 #[inline(always)]
 pub fn stamp(head: &mut Header) {
     // SAFETY: no arguments.
-    head.pre.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    head.pre.time_ns = unsafe { bpf_ktime_get_ns() };
 }
 
 /// Does a `struct socket` belong to it, whose descriptor somebody may hold? Asked only where it matters: the member
@@ -112,6 +113,13 @@ pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
         },
         tuple,
     }
+}
+
+/// The port that the program bound; 0: none yet. A socket that connects again still carries the port of its last attempt
+/// in `inet_sport`, and in the classic record.
+#[inline(always)]
+pub fn bound_port<A: Access>(sk: *const u8) -> u16 {
+    member!(A::at(sk), skc_num, u16)
 }
 
 /// Takes addresses and ports from a classic record: all there is without BTF, and the same with it.

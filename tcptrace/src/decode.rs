@@ -44,13 +44,14 @@ impl Decoder {
         Self { reasons: table }
     }
 
-    /// Decodes one record.
+    /// Decodes one record. `slept_ns`: how long the machine has slept since it was started, which is what boot time is
+    /// ahead of the clock in the record.
     ///
     /// # Errors
     /// The bytes are no record.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Event, DecodeError> {
+    pub fn decode(&self, bytes: &[u8], slept_ns: u64) -> Result<Event, DecodeError> {
         let number = *bytes.first().ok_or(DecodeError::Short(0))?;
-        match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
+        let mut event = match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
             abi::Kind::Transition => transition(read::<abi::Transition>(bytes)?, None, None),
             abi::Kind::OwnedTransition => {
                 let record = read::<abi::OwnedTransition>(bytes)?;
@@ -68,7 +69,10 @@ impl Decoder {
                 let record = read::<abi::Destroy>(bytes)?;
                 Ok(Event::Destroy(Destroy { head: prefix(record, Ends::default()) }))
             }
-        }
+        }?;
+        let head = event.head_mut();
+        head.time_ns = head.time_ns.saturating_add(slept_ns);
+        Ok(event)
     }
 
     fn reset(&self, record: &abi::Reset) -> Event {

@@ -43,6 +43,9 @@ pub enum StartError {
         /// Why not.
         why: String,
     },
+    /// The file given with `--btf` cannot be used.
+    #[error("{0}\n  give the type information of the running kernel, or `none` to do without")]
+    Types(String),
     /// A condition that this kernel gives no data for.
     #[error("{flag} cannot be used here: {why}\n  filter by --port or --addr instead")]
     Filter {

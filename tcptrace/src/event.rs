@@ -265,6 +265,18 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Who and when, to be mended.
+    pub(crate) fn head_mut(&mut self) -> &mut Head {
+        match self {
+            Self::Transition(Transition { head, .. })
+            | Self::Retransmit(Retransmit { head, .. })
+            | Self::Reset(Reset { head, .. })
+            | Self::Destroy(Destroy { head }) => head,
+        }
+    }
+}
+
 /// The names of TCP flags that are set, as tcpdump's letters stand for them: `SYN|ACK`.
 pub fn flag_names(flags: u8) -> String {
     const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];

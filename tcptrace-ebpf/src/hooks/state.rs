@@ -66,6 +66,9 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
     }
     head.pre.state = from;
     head.pre.to = to;
+    if from == TcpState::Close.number() && to == TcpState::SynSent.number() {
+        head.tuple.lport = sock::bound_port::<A>(sk);
+    }
 
     // Up to 6.12 a child still carries the listener's addresses and cookie here; remote port 0 tells.
     let newborn = from == TcpState::Listen.number() && to == TcpState::SynRecv.number();

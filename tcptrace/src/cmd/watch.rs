@@ -53,7 +53,7 @@ pub struct Args {
     /// Owner of the socket: a number or a name
     #[arg(long, value_name = "USER", help_heading = "Filter")]
     uid: Vec<String>,
-    /// Command of the process that opened the connection; hides those whose owner is unknown
+    /// Command of the process that opened the connection; hides those whose owner is unknown (the summary counts all)
     #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
     comm: Vec<String>,
     /// States entered or left, in any spelling; with this, times in states are mostly unknown

@@ -50,7 +50,7 @@ fn sample_retransmit(flags: u8, length: u32, pending: u8, ca_state: u8) -> abi::
 }
 
 fn decoded(record: &abi::Retransmit) -> Retransmit {
-    match Decoder::default().decode(record.as_bytes()) {
+    match Decoder::default().decode(record.as_bytes(), 0) {
         Ok(Event::Retransmit(event)) => event,
         other => panic!("{other:?}"),
     }
@@ -59,12 +59,15 @@ fn decoded(record: &abi::Retransmit) -> Retransmit {
 #[test]
 fn a_transition_keeps_every_field() {
     let header = sample_header(abi::Kind::Transition);
-    let Ok(Event::Transition(event)) = Decoder::default().decode(header.as_bytes()) else { panic!() };
+    let Ok(Event::Transition(event)) = Decoder::default().decode(header.as_bytes(), 0) else { panic!() };
     assert_eq!((event.old, event.new, event.shutdown), (TcpState::Established, TcpState::FinWait1, 3));
     assert_eq!(event.bits, Some(Bits { dead: true, done: false, has_socket: false }));
     assert_eq!(event.head.ends.local().to_string(), "10.0.0.1:1000");
     assert_eq!((event.head.netns, event.head.time_ns, event.head.cookie), (7, 99, 42));
     assert_eq!(event.head.ends.family(), 4);
+    // The machine slept: boot time is ahead of the kernel's stamp.
+    let later = Decoder::default().decode(header.as_bytes(), 1000).unwrap();
+    assert_eq!(later.head().time_ns, 1099);
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn reset_reasons_have_the_running_kernels_names() {
         tcp_flags: 0,
         spare: [0; 5],
     };
-    let name = |record: &abi::Reset| match decoder.decode(record.as_bytes()) {
+    let name = |record: &abi::Reset| match decoder.decode(record.as_bytes(), 0) {
         Ok(Event::Reset(event)) => event.reason.map(|name| name.to_string()),
         other => panic!("{other:?}"),
     };
@@ -123,12 +126,12 @@ fn reset_reasons_have_the_running_kernels_names() {
 fn bad_records_are_refused() {
     let decoder = Decoder::default();
     let header = sample_header(abi::Kind::Transition);
-    assert_eq!(decoder.decode(&[]).err(), Some(DecodeError::Short(0)));
-    assert_eq!(decoder.decode(&header.as_bytes()[..71]).err(), Some(DecodeError::Short(71)));
-    assert_eq!(decoder.decode(&[99; 200]).err(), Some(DecodeError::Kind(99)));
+    assert_eq!(decoder.decode(&[], 0).err(), Some(DecodeError::Short(0)));
+    assert_eq!(decoder.decode(&header.as_bytes()[..71], 0).err(), Some(DecodeError::Short(71)));
+    assert_eq!(decoder.decode(&[99; 200], 0).err(), Some(DecodeError::Kind(99)));
     let mut foreign = header;
     foreign.pre.to = 13;
-    assert_eq!(decoder.decode(foreign.as_bytes()).err(), Some(DecodeError::State(13)));
+    assert_eq!(decoder.decode(foreign.as_bytes(), 0).err(), Some(DecodeError::State(13)));
 }
 
 proptest! {
@@ -138,8 +141,8 @@ proptest! {
         // Records in the ring are eight-byte aligned; a copy in a Vec<u64> is too.
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         words.as_mut_bytes()[..bytes.len()].copy_from_slice(&bytes);
-        let _ = Decoder::default().decode(&words.as_bytes()[..bytes.len()]);
+        let _ = Decoder::default().decode(&words.as_bytes()[..bytes.len()], 0);
         // Unaligned input is an error, not undefined behaviour.
-        let _ = Decoder::default().decode(&bytes);
+        let _ = Decoder::default().decode(&bytes, 0);
     }
 }

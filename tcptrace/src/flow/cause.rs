@@ -230,10 +230,7 @@ fn open(e: &Evidence) -> Cause {
         Some(_) if timed_out(e) => Cause::Timeout,
         Some(0) | None => match &e.sent_after {
             Some(_) if e.has_socket == Some(false) => Cause::NeverAccepted,
-            Some(reset) if reset.is("tcp-abort-on-close") || e.unread.is_some_and(|bytes| bytes > 0) => {
-                Cause::UnreadData
-            }
-            Some(_) => Cause::Aborted,
+            Some(reset) => aborted(e, reset),
             None => Cause::Unknown,
         },
         Some(_) => Cause::Unknown,
@@ -250,10 +247,20 @@ fn fin_sent(e: &Evidence) -> Cause {
         Some(0) => match (e.dead, &e.sent_before, &e.sent_after) {
             (Some(true), Some(_), _) => Cause::OrphanLimit,
             (Some(true), None, None) if e.resets_visible => Cause::NamespaceGone, // read in the source, not run
-            (_, _, Some(_)) => Cause::Aborted,
+            (_, _, Some(reset)) => aborted(e, reset),
             _ => Cause::Unknown,
         },
         _ => Cause::Unknown,
+    }
+}
+
+/// The program itself ended it with an RST: because of data it had not read, or because it wanted to.
+fn aborted(e: &Evidence, reset: &SentReset) -> Cause {
+    match e.unread {
+        _ if reset.is("tcp-abort-on-close") => Cause::UnreadData,
+        Some(0) => Cause::Aborted,
+        Some(_) => Cause::UnreadData,
+        None => Cause::Unknown,
     }
 }
 
@@ -277,7 +284,9 @@ fn fin_acknowledged(e: &Evidence) -> Verdict {
             }
             (None, None) => ends(Cause::Unknown),
         },
-        (Some(0), Some(false), Some(false)) if e.sent_after.is_some() => ends(Cause::Aborted),
+        (Some(0), Some(false), Some(false)) => {
+            ends(e.sent_after.as_ref().map_or(Cause::Unknown, |reset| aborted(e, reset)))
+        }
         _ => ends(Cause::Unknown),
     }
 }

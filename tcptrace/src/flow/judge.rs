@@ -21,6 +21,10 @@ impl Ledger {
                 self.ensure(key, head, event.state.unwrap_or(TcpState::Established));
             }
         }
+        // A minisocket's RST is no evidence of why the socket before it ended, though they share the cookie.
+        if matches!(event.carrier, Carrier::TimeWait) {
+            return self.say_reset(event.clone(), Some(key), out);
+        }
         // A request's reset is its flow's too, if we know it.
         let Some(flow) = self.flows.get_mut(&key).filter(|_| own || head.cookie != 0) else {
             return self.say_reset(event.clone(), None, out);
@@ -143,10 +147,9 @@ impl Ledger {
             verdict.cause,
             Cause::UnreadData | Cause::Aborted | Cause::NeverAccepted | Cause::Destroyed | Cause::Abandoned
         );
-        let closed_by = flow.closer().or_else(|| {
-            let process = closing.task.filter(|_| closer_acts)?;
-            Some(Owner { process, source: Source::Close })
-        });
+        let acting =
+            closing.task.filter(|_| closer_acts).map(|process| Owner { process, source: Source::Close });
+        let closed_by = acting.or_else(|| flow.closer());
         *self.totals.causes.entry(verdict.cause).or_default() += 1;
         if !seen {
             flow.enter(TcpState::Close, closing.time_ns);

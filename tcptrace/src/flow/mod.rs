@@ -224,8 +224,11 @@ impl Ledger {
             who,
             what: What::Transition { old: event.old, new: event.new, in_state, by },
         });
-        if event.new == TcpState::Close && event.old != TcpState::Close {
-            self.hold(key, event, out);
+        match (event.old, event.new) {
+            // The descriptor of a socket that had ended before we looked.
+            (TcpState::Close, TcpState::Close) => drop(self.flows.remove(&key)),
+            (_, TcpState::Close) => self.hold(key, event, out),
+            _ => {}
         }
     }
 
@@ -256,7 +259,8 @@ impl Ledger {
             (Close, Listen) if self.listeners.len() < MAX_SIDE_TABLE => {
                 self.listeners.insert(place, Arc::clone(&process));
             }
-            (Listen, Close) => {
+            // With SO_REUSEPORT another process may listen on.
+            (Listen, Close) if self.listeners.get(&place) == flow.opened.as_ref() => {
                 self.listeners.remove(&place);
             }
             _ => {}
@@ -302,8 +306,13 @@ impl Ledger {
         let Some(flow) = self.flows.get_mut(&key) else { return };
         // A close that waits is judged when its time has come: its RST may still follow. One that never came is lost,
         // or was filtered out.
-        if flow.closing().is_none() {
+        if flow.closing().is_some() {
+            return;
+        }
+        if self.capabilities.all_states {
             self.end(key, Some(event.head.time_ns), out);
+        } else {
+            self.flows.remove(&key); // its close was not asked for
         }
     }
 

@@ -77,13 +77,16 @@ impl Live {
     /// Hands up to `most` events over, in the kernel's order. Returns how many records there were; fewer than `most`
     /// means that the ring is empty.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Event)) -> usize {
+        // Read for each drain, so that a suspend in between counts. (An event stamped right before it, and drained after
+        // it, is told as if it came after.)
+        let slept_ns = boot_time_ns().saturating_sub(nanoseconds(ClockId::CLOCK_MONOTONIC));
         let ring = self.ring.get_mut();
         let mut count = 0;
         while count < most
             && let Some(record) = ring.next()
         {
             count += 1;
-            match self.decoder.decode(&record) {
+            match self.decoder.decode(&record, slept_ns) {
                 Ok(event) => take(&event),
                 Err(error) => {
                     log::debug!("a record cannot be decoded: {error}");
@@ -129,7 +132,7 @@ impl Live {
     }
 }
 
-/// Now, on the clock that the kernel programs use (CLOCK_BOOTTIME), in nanoseconds.
+/// Now, on the clock of all events (CLOCK_BOOTTIME, which also counts while the machine sleeps), in nanoseconds.
 pub fn boot_time_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_BOOTTIME)
 }

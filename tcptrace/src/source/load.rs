@@ -111,6 +111,11 @@ pub struct Loaded {
 /// Says what is missing, why, and what to type.
 pub fn load(options: &LoadOptions) -> Result<Loaded, StartError> {
     check_machine()?;
+    if let Some(path) = options.btf.as_ref().filter(|path| path.as_os_str() != KERNEL_BTF)
+        && let Err(error) = Btf::read(path)
+    {
+        return Err(StartError::Types(format!("--btf {}: {error}", path.display())));
+    }
     let machine = Machine::read(options);
     check_filter(&options.filter, &machine)?;
     let by_btf = machine.offsets.is_ok() && matches!(options.hooks, HookChoice::Auto | HookChoice::Btf);

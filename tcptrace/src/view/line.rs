@@ -24,6 +24,8 @@ pub struct Lines {
 /// Room for two IPv4 addresses with ports, and for a usual command with its pid.
 const ENDS_WIDTH: usize = 43;
 const OWNER_WIDTH: usize = 18;
+/// "At least" next to nothing says nothing.
+const LEAST_BOUND_NS: u64 = 1_000_000;
 /// Columns stop growing here: a long line is better than a table nobody can read.
 const MAX_ENDS_WIDTH: usize = 96;
 
@@ -78,7 +80,9 @@ impl Lines {
         let _ = write!(self.text, "{:<11} -> {:<11}", old.name(), new.name());
         if old == new {
             self.text.push_str("  (descriptor closed)");
-        } else if let Some(span) = in_state.filter(|_| old != TcpState::Close) {
+        } else if let Some(span) =
+            in_state.filter(|span| old != TcpState::Close && (span.exact || span.ns >= LEAST_BOUND_NS))
+        {
             let bound = if span.exact { "after" } else { "after at least" };
             let _ = write!(self.text, "  {bound} {}", Duration(span.ns));
         }

@@ -149,7 +149,7 @@ impl Tracer {
 
     fn is_ready(&self) -> Result<bool> {
         match self.mode {
-            Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line == "attached")),
+            Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line.ends_with("attached"))),
             // It cannot tell. When it has its programs and has come to rest, it has attached them.
             Mode::Nowhere => Ok(!bpf_stats::programs(self.pid())?.is_empty()),
             _ => Ok(self.out.len()? > 0),

@@ -97,6 +97,8 @@ fn fin_wait1() {
     assert_eq!(cause(orphan()), NamespaceGone);
     assert_eq!(cause(Evidence { resets_visible: false, ..orphan() }), Unknown);
     assert_eq!(cause(Evidence { sent_after: reset(), ..e() }), Aborted);
+    // shutdown(SHUT_WR), then close() with data unread
+    assert_eq!(cause(Evidence { sent_after: reset(), unread: Some(5), ..e() }), UnreadData);
 }
 
 #[test]
@@ -112,6 +114,10 @@ fn fin_wait2() {
     assert_eq!(cause(Evidence { sent_after: reset(), linger2_negative: true, ..orphan() }), Aborted);
     assert_eq!(cause(Evidence { sent_after: reset(), ..orphan() }), DataAfterClose);
     assert_eq!(cause(Evidence { sent_before: reset(), ..orphan() }), FinWait2Expired);
+    assert_eq!(
+        cause(Evidence { sent_after: because("tcp-abort-on-close"), unread: Some(5), ..e() }),
+        UnreadData
+    );
     assert_eq!(cause(Evidence { sent_after: reset(), ..e() }), Aborted);
     assert_eq!(cause(Evidence { err: Some(104), received: true, ..e() }), ResetReceived);
     assert_eq!(
@@ -164,7 +170,7 @@ fn without_btf_only_resets_are_evidence() {
     };
     assert_eq!(cause(Evidence { received: true, ..blind(S::SynSent) }), Refused);
     assert_eq!(cause(Evidence { received: true, ..blind(S::Established) }), ResetReceived);
-    assert_eq!(cause(Evidence { sent_after: reset(), ..blind(S::Established) }), Aborted);
+    assert_eq!(cause(Evidence { sent_after: reset(), ..blind(S::Established) }), Unknown);
     for old in [S::FinWait1, S::FinWait2, S::Closing, S::LastAck, S::SynSent] {
         assert_eq!(cause(blind(old)), Unknown, "{old:?}");
     }
