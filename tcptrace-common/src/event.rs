@@ -91,7 +91,7 @@ pub struct Prefix {
     pub netns: u32,
     /// When, on CLOCK_MONOTONIC, in nanoseconds: it stands still while the machine sleeps.
     pub time_ns: u64,
-    /// Kernel address of the socket; reused within microseconds (kernel-facts §7), so no identity by itself.
+    /// Kernel address of the socket; reused within microseconds (docs/kernel.md), so no identity by itself.
     pub sock: u64,
     /// The socket's cookie; 0: none (no helper, or not created yet).
     pub cookie: u64,
@@ -129,7 +129,7 @@ pub struct Header {
     pub tuple: Tuple,
 }
 
-/// The current task. Only where the kernel runs in the caller's context (design truth 5).
+/// The current task. Only where the kernel runs in the caller's context (docs/kernel.md).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Task {
@@ -189,7 +189,7 @@ pub struct LastNumbers {
     pub snd_wnd: u32,
     /// TCP_LINGER2 in jiffies; negative: no FIN_WAIT2.
     pub linger2: i32,
-    /// `sk_err`: an errno, 0: none. Already set at this moment on every kernel (kernel-facts §3).
+    /// `sk_err`: an errno, 0: none (docs/kernel.md).
     pub sk_err: u16,
     /// `sk_err_soft`.
     pub sk_err_soft: u16,

@@ -93,7 +93,7 @@ impl Count {
         entry
     }
 
-    /// Hands the record over. Nobody is woken (a wakeup costs several times the record, kernel-facts §13): user
+    /// Hands the record over. Nobody is woken (a wakeup costs several times the record, docs/kernel.md): user
     /// space drains on a timer. Only the first record after a long silence wakes it, and a ring that fills up fast.
     #[inline(always)]
     pub fn submit<T: 'static>(&self, entry: RingBufEntry<T>) {

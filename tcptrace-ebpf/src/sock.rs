@@ -32,7 +32,7 @@ pub fn record(ctx: &TracePointContext) -> RecordView {
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Bits of `enum sock_flags`: the same numbers on every kernel since 5.8 (kernel-facts §15).
+/// Bits of `enum sock_flags`: the same numbers on every kernel since 5.8 (docs/kernel.md).
 const SOCK_DEAD: u64 = 1 << 0;
 const SOCK_DONE: u64 = 1 << 1;
 
@@ -94,7 +94,7 @@ pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
                 | if flags & SOCK_DONE != 0 { DONE } else { 0 };
         }
         if tuple.lport == 0 {
-            // The port is released before the CLOSE event; the copy in inet_sock stays (kernel-facts §1.3).
+            // The port is released before the CLOSE event; the copy in inet_sock stays (docs/kernel.md).
             if let Some(tcp) = A::tcp(sk) {
                 tuple.lport = u16::from_be(member!(tcp, inet_sport, u16));
             }

@@ -46,7 +46,7 @@ fn on_destroy<A: Access>(sk: *const u8, record: Option<&RecordView>) {
     if let Some(record) = record {
         sock::take_record(&mut head.tuple, record, &config!(records.destroy_sock));
     }
-    // A disconnect before has wiped the remote port (kernel-facts §2): user space knows the flow, let it decide.
+    // A disconnect before has wiped the remote port (docs/kernel.md): user space knows the flow, let it decide.
     let wiped = head.tuple.lport == 0 || head.tuple.rport == 0;
     if !filter::wants::<A>(&mut head, sk, true, wiped) {
         return;

@@ -1,5 +1,5 @@
 //! RST received: `tcp:tcp_receive_reset`. It also fires when data reaches an orphaned FIN_WAIT1 or FIN_WAIT2
-//! socket and no RST came (kernel-facts §1.10); user space tells them apart by the RST that then goes out.
+//! socket and no RST came (docs/kernel.md); user space tells them apart by the RST that then goes out.
 
 use super::state::make_cookie;
 use crate::{

@@ -60,7 +60,7 @@ fn on_reset<A: Access>(sk: *const u8, skb: *const u8, reason: u32, record: Optio
     let mut carrier = Carrier::None;
     let mut head = socketless();
     if !sk.is_null() {
-        // What kind of socket decides how much of it may be read (kernel-facts §9).
+        // What kind of socket decides how much of it may be read (docs/kernel.md).
         let state = match (offset!(skc_state), record) {
             (Some(_), _) => member!(A::at(sk), skc_state, u8),
             // SAFETY: offset from the tracepoint's format (checked at load).

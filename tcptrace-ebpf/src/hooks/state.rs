@@ -95,7 +95,7 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
     }
 }
 
-/// The current task is the one that acts only at these transitions (kernel-facts §6).
+/// The current task is the one that acts only at these transitions (docs/kernel.md).
 #[inline(always)]
 fn kind(from: u8, to: u8) -> Kind {
     const CLOSE: u8 = TcpState::Close.number();

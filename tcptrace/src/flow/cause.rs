@@ -1,4 +1,4 @@
-//! Why a connection ended: the table of kernel facts, as code. Each row was seen on kernels 5.10 to 7.3 (unless
+//! Why a connection ended: a table, as code. Each row was seen on kernels 5.10 to 7.3 (unless
 //! marked); evidence that fits no row is `unknown`, never a guess.
 
 use crate::event::TcpState;

@@ -142,7 +142,7 @@ impl Ledger {
         };
         let verdict =
             if seen { judge(&evidence) } else { Verdict { cause: Cause::Unseen, continues_as: None } };
-        // These run in the closer's context; at every other close the current task is noise (kernel facts §6).
+        // These run in the closer's context; at every other close the current task is noise (docs/kernel.md).
         let closer_acts = matches!(
             verdict.cause,
             Cause::UnreadData | Cause::Aborted | Cause::NeverAccepted | Cause::Destroyed | Cause::Abandoned

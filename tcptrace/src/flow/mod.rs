@@ -232,7 +232,7 @@ impl Ledger {
         }
     }
 
-    /// Remembers the task of a transition that runs in the caller's context (kernel facts §6), and says who it was.
+    /// Remembers the task of a transition that runs in the caller's context (docs/kernel.md), and says who it was.
     fn take_task(&mut self, key: u64, event: &Transition) -> Option<Arc<Process>> {
         use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynSent};
         let task = event.task.as_ref()?;

@@ -1,4 +1,4 @@
-//! Every row of the table in kernel facts §3.
+//! Every row of the table.
 use super::*;
 use Cause::*;
 use TcpState as S;
