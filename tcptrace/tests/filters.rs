@@ -16,8 +16,8 @@ use std::{
 use support::{Tracer, netns, of_type, text};
 use tcptrace_lab::{Family, Lab, Side};
 
-/// Three connections: to port 10000 and 10001 over IPv4, to 10002 over IPv6 by an IPv4-mapped address... each opened
-/// and closed on the loopback of one host.
+/// Four connections on the loopback of one host, opened and closed one after the other: two over IPv4, one over IPv6, and
+/// one from IPv4 to a listener on `::`, whose end of it is an IPv6 socket with an IPv4-mapped address.
 fn traffic(lab: &Lab) {
     let run = || {
         for (listen, dial) in [
