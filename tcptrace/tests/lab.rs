@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::Value;
 use std::process::Command;
-use support::{Tracer, flow_of, netns, of_type, path, state_now, text};
+use support::{Tracer, flow_of, netns, of_type, path, patiently, state_now, text};
 use tcptrace_lab::{Direction, Expected, Family, Lab, SCENARIOS, Scenario, Side, find};
 
 /// What `ss -tan` shows of the connection at one side, in netstat's names; the listener left out.
@@ -123,7 +123,7 @@ macro_rules! scenarios {
             #[ignore = "needs root: loads BPF programs and makes network namespaces"]
             fn $test() {
                 let scenario = find($name).expect("listed");
-                Family::ALL.iter().for_each(|family| play(scenario, *family));
+                Family::ALL.iter().for_each(|family| patiently(|| play(scenario, *family)));
             }
         )*
 
@@ -159,24 +159,26 @@ fn cause(lines: &[Value], space: u32, role: &str) -> String {
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn causes_are_the_right_ones() {
-    for (name, client, server) in [
-        ("refused", "refused", None),
-        ("syn-drop", "timeout", None),
-        ("rst-unread", "reset-received", Some("unread-data")),
-        ("simultaneous-close", "orderly", Some("orderly")),
-        ("half-close", "orderly", Some("orderly")),
-        ("close-client-first", "fin-wait2-minisocket", Some("orderly")),
-    ] {
-        let lab = Lab::new(Family::V4).expect("a lab");
-        let spaces = Side::ALL.map(|side| netns(lab.netns(side)));
-        let tracer = Tracer::start(&["--netns", &spaces[0], "--netns", &spaces[1]]);
-        find(name).expect("listed").run(&lab, &mut |_| {}).expect("it plays");
-        let (lines, _) = tracer.stop();
-        assert_eq!(cause(&lines, lab.netns(Side::Client), "active"), client, "{name}: client");
-        if let Some(server) = server {
-            assert_eq!(cause(&lines, lab.netns(Side::Server), "passive"), server, "{name}: server");
+    patiently(|| {
+        for (name, client, server) in [
+            ("refused", "refused", None),
+            ("syn-drop", "timeout", None),
+            ("rst-unread", "reset-received", Some("unread-data")),
+            ("simultaneous-close", "orderly", Some("orderly")),
+            ("half-close", "orderly", Some("orderly")),
+            ("close-client-first", "fin-wait2-minisocket", Some("orderly")),
+        ] {
+            let lab = Lab::new(Family::V4).expect("a lab");
+            let spaces = Side::ALL.map(|side| netns(lab.netns(side)));
+            let tracer = Tracer::start(&["--netns", &spaces[0], "--netns", &spaces[1]]);
+            find(name).expect("listed").run(&lab, &mut |_| {}).expect("it plays");
+            let (lines, _) = tracer.stop();
+            assert_eq!(cause(&lines, lab.netns(Side::Client), "active"), client, "{name}: client");
+            if let Some(server) = server {
+                assert_eq!(cause(&lines, lab.netns(Side::Server), "passive"), server, "{name}: server");
+            }
         }
-    }
+    });
 }
 
 /// What a line says, apart from identity and time, which differ from tracer to tracer. Not the cause: where the program
@@ -227,54 +229,59 @@ fn causes(lines: &[Value]) -> Vec<(String, Option<String>)> {
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn all_ways_tell_the_same_story() {
-    for scenario in SCENARIOS {
-        for family in Family::ALL {
-            let lab = Lab::new(family).expect("a lab");
-            let spaces = Side::ALL.map(|side| netns(lab.netns(side)));
-            let ways = ["btf", "raw", "classic"];
-            let tracers = ways
-                .map(|way| Tracer::start(&["--hooks", way, "--netns", &spaces[0], "--netns", &spaces[1]]));
-            scenario.run(&lab, &mut |_| {}).expect("it plays");
-            let stories = tracers.map(|tracer| {
-                let (lines, summary) = tracer.stop();
-                assert_eq!(summary["lost"], 0);
-                (story(&lines), causes(&lines))
-            });
-            assert!(!stories[0].0.is_empty());
-            for (way, (told, causes)) in ways.iter().zip(&stories) {
-                assert_eq!(told, &stories[0].0, "{} told by {way} and by btf", scenario.name);
-                for ((flow, one), (_, other)) in causes.iter().zip(&stories[0].1) {
-                    let agree = one == other || one.is_none() || other.is_none();
-                    assert!(agree, "{}: {flow} ended by {one:?}, {other:?}", scenario.name);
+    patiently(|| {
+        for scenario in SCENARIOS {
+            for family in Family::ALL {
+                let lab = Lab::new(family).expect("a lab");
+                let spaces = Side::ALL.map(|side| netns(lab.netns(side)));
+                let ways = ["btf", "raw", "classic"];
+                let tracers = ways.map(|way| {
+                    Tracer::start(&["--hooks", way, "--netns", &spaces[0], "--netns", &spaces[1]])
+                });
+                scenario.run(&lab, &mut |_| {}).expect("it plays");
+                let stories = tracers.map(|tracer| {
+                    let (lines, summary) = tracer.stop();
+                    assert_eq!(summary["lost"], 0);
+                    (story(&lines), causes(&lines))
+                });
+                assert!(!stories[0].0.is_empty());
+                for (way, (told, causes)) in ways.iter().zip(&stories) {
+                    assert_eq!(told, &stories[0].0, "{} told by {way} and by btf", scenario.name);
+                    for ((flow, one), (_, other)) in causes.iter().zip(&stories[0].1) {
+                        let agree = one == other || one.is_none() || other.is_none();
+                        assert!(agree, "{}: {flow} ended by {one:?}, {other:?}", scenario.name);
+                    }
                 }
             }
         }
-    }
+    });
 }
 
 /// Without type information the classic records alone still show every state of both ends.
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn without_type_information_the_states_are_still_right() {
-    let scenario = find("close-client-first").expect("listed");
-    for family in Family::ALL {
-        let lab = Lab::new(family).expect("a lab");
-        // No namespace filter: without BTF the namespace is unknown. The addresses are the lab's own.
-        let address = lab.address(Side::Client).to_string();
-        let tracer = Tracer::start(&["--btf", "none", "--addr", &address, "--port", "10000"]);
-        scenario.run(&lab, &mut |_| {}).expect("it plays");
-        let (lines, _) = tracer.stop();
-        assert_eq!(lines[0]["hooks"]["inet_sock_set_state"], "classic");
-        for (role, expected) in [("active", scenario.client.path), ("passive", scenario.server.path)] {
-            let mine = |line: &&Value| line["type"] == "transition" && line["role"] == role;
-            let flow = lines.iter().find(mine).map(|line| line["flow"].clone()).expect("a flow");
-            assert_eq!(path(&lines, &flow), expected, "{role}\n{}", text(&lines));
-            let closes: Vec<_> =
-                of_type(&lines, "close").into_iter().filter(|line| line["flow"] == flow).collect();
-            assert_eq!(closes.len(), 1);
+    patiently(|| {
+        let scenario = find("close-client-first").expect("listed");
+        for family in Family::ALL {
+            let lab = Lab::new(family).expect("a lab");
+            // No namespace filter: without BTF the namespace is unknown. The addresses are the lab's own.
+            let address = lab.address(Side::Client).to_string();
+            let tracer = Tracer::start(&["--btf", "none", "--addr", &address, "--port", "10000"]);
+            scenario.run(&lab, &mut |_| {}).expect("it plays");
+            let (lines, _) = tracer.stop();
+            assert_eq!(lines[0]["hooks"]["inet_sock_set_state"], "classic");
+            for (role, expected) in [("active", scenario.client.path), ("passive", scenario.server.path)] {
+                let mine = |line: &&Value| line["type"] == "transition" && line["role"] == role;
+                let flow = lines.iter().find(mine).map(|line| line["flow"].clone()).expect("a flow");
+                assert_eq!(path(&lines, &flow), expected, "{role}\n{}", text(&lines));
+                let closes: Vec<_> =
+                    of_type(&lines, "close").into_iter().filter(|line| line["flow"] == flow).collect();
+                assert_eq!(closes.len(), 1);
+            }
+            assert!(lines.iter().all(|line| line["netns"].is_null()), "{}", text(&lines));
         }
-        assert!(lines.iter().all(|line| line["netns"].is_null()), "{}", text(&lines));
-    }
+    });
 }
 
 /// A segment that finds no way out is told with its error: by the tracepoint from Linux 6.17 on, before that by the
@@ -282,29 +289,34 @@ fn without_type_information_the_states_are_still_right() {
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn a_segment_that_cannot_leave_is_told() {
-    let lab = Lab::new(Family::V4).expect("a lab");
-    let mut tracer = Tracer::start(&["--netns", &netns(lab.netns(Side::Client))]);
-    let tracepoint_tells = tracer.lines[0]["kernel"].as_str().and_then(version).is_some_and(|v| v >= (6, 17));
-    if !tracepoint_tells && tracer.lines[0]["hooks"]["tcp_retransmit_skb()"].is_null() {
-        println!("skipped: before Linux 6.17 only kprobes tell of failed sends, and this kernel has none");
-        return;
-    }
-    let listener = lab.listen().expect("a listener");
-    let client = lab.dial().expect("a client");
-    client.connected(support::PATIENCE).expect("connected");
-    let server = listener.accept().expect("accepted");
-    lab.wire().drop_when(Direction::ToServer, |_| true);
-    client.send(b"lost").expect("sent");
-    let mut flush = Command::new("ip");
-    flush.args(["route", "flush", "table", "main"]);
-    assert!(lab.command(Side::Client, flush).expect("`ip` runs (package iproute2)").status.success());
-    let failed =
-        tracer.wait_for("a failed retransmission", |line| line["err"].as_i64().is_some_and(|err| err < 0));
-    assert_eq!(failed["err"], -113, "EHOSTUNREACH: {failed}");
-    assert_eq!(failed["segment"], "data");
-    drop((client, server, listener));
-    let (_, summary) = tracer.stop();
-    assert!(summary["failed_sends"].as_u64() > Some(0), "{summary}");
+    patiently(|| {
+        let lab = Lab::new(Family::V4).expect("a lab");
+        let mut tracer = Tracer::start(&["--netns", &netns(lab.netns(Side::Client))]);
+        let tracepoint_tells =
+            tracer.lines[0]["kernel"].as_str().and_then(version).is_some_and(|v| v >= (6, 17));
+        if !tracepoint_tells && tracer.lines[0]["hooks"]["tcp_retransmit_skb()"].is_null() {
+            println!(
+                "skipped: before Linux 6.17 only kprobes tell of failed sends, and this kernel has none"
+            );
+            return;
+        }
+        let listener = lab.listen().expect("a listener");
+        let client = lab.dial().expect("a client");
+        client.connected(support::PATIENCE).expect("connected");
+        let server = listener.accept().expect("accepted");
+        lab.wire().drop_when(Direction::ToServer, |_| true);
+        client.send(b"lost").expect("sent");
+        let mut flush = Command::new("ip");
+        flush.args(["route", "flush", "table", "main"]);
+        assert!(lab.command(Side::Client, flush).expect("`ip` runs (package iproute2)").status.success());
+        let failed = tracer
+            .wait_for("a failed retransmission", |line| line["err"].as_i64().is_some_and(|err| err < 0));
+        assert_eq!(failed["err"], -113, "EHOSTUNREACH: {failed}");
+        assert_eq!(failed["segment"], "data");
+        drop((client, server, listener));
+        let (_, summary) = tracer.stop();
+        assert!(summary["failed_sends"].as_u64() > Some(0), "{summary}");
+    });
 }
 
 /// `6.18.44-fc` is (6, 18).

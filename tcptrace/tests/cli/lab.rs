@@ -6,7 +6,7 @@ use crate::mended::*;
 use crate::output::*;
 use crate::refused::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, signal};
+use crate::support::{PATIENCE, command, netns, patiently, signal};
 use crate::works::*;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -75,60 +75,68 @@ pub fn assert_as_expected(ran: &Ran) {
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn lab_takes_every_flag() {
-    for (flag, value, code) in lab_cases("/sys/kernel/btf/vmlinux") {
-        let ran = run(&["lab", "handshake", flag, value]).expect(code);
-        if code == 0 {
-            assert_as_expected(&ran);
-            assert_eq!(ran.stdout().contains('\x1b'), value == "always", "{flag} {value}");
-            let wanted = if value == "6" { "[fd00::9]:10000" } else { "10.0.0.9:10000" };
-            assert!(value == "json" || ran.stdout().contains(wanted), "{flag} {value}: {ran:#?}");
-        } else {
-            assert!(
-                ran.out.is_empty()
-                    && (ran.stderr().contains("cannot be used here") || ran.stderr().contains("--btf none")),
-                "{ran:#?}"
-            );
+    patiently(|| {
+        for (flag, value, code) in lab_cases("/sys/kernel/btf/vmlinux") {
+            let ran = run(&["lab", "handshake", flag, value]).expect(code);
+            if code == 0 {
+                assert_as_expected(&ran);
+                assert_eq!(ran.stdout().contains('\x1b'), value == "always", "{flag} {value}");
+                let wanted = if value == "6" { "[fd00::9]:10000" } else { "10.0.0.9:10000" };
+                assert!(value == "json" || ran.stdout().contains(wanted), "{flag} {value}: {ran:#?}");
+            } else {
+                assert!(
+                    ran.out.is_empty()
+                        && (ran.stderr().contains("cannot be used here")
+                            || ran.stderr().contains("--btf none")),
+                    "{ran:#?}"
+                );
+            }
         }
-    }
+    });
 }
 
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn every_scenario_plays_as_expected() {
-    for scenario in SCENARIOS {
-        // All four at once: each has hosts of its own.
-        let plays = ["4", "6"].map(|family| {
-            let play = |format| {
-                Running::start(program(&["lab", scenario.name], &["--family", family, "--format", format]))
-            };
-            (family, play("text"), play("json"))
-        });
-        for (family, text, json) in plays {
-            let name = scenario.name;
-            let ran = text.end(None).expect(0);
-            assert_as_expected(&ran);
-            assert!(ran.out[0].starts_with("TIME ") && has_summary(&ran), "{name}: {ran:#?}");
-            let remarks = ran.out.iter().filter(|line| line.starts_with("## ")).count();
-            assert!(ran.out.contains(&format!("## {}", scenario.title)), "{name}: {ran:#?}");
-            assert!(remarks > 1 && !entries(&ran).is_empty(), "{name}: {ran:#?}");
+    patiently(|| {
+        for scenario in SCENARIOS {
+            // All four at once: each has hosts of its own.
+            let plays = ["4", "6"].map(|family| {
+                let play = |format| {
+                    Running::start(program(
+                        &["lab", scenario.name],
+                        &["--family", family, "--format", format],
+                    ))
+                };
+                (family, play("text"), play("json"))
+            });
+            for (family, text, json) in plays {
+                let name = scenario.name;
+                let ran = text.end(None).expect(0);
+                assert_as_expected(&ran);
+                assert!(ran.out[0].starts_with("TIME ") && has_summary(&ran), "{name}: {ran:#?}");
+                let remarks = ran.out.iter().filter(|line| line.starts_with("## ")).count();
+                assert!(ran.out.contains(&format!("## {}", scenario.title)), "{name}: {ran:#?}");
+                assert!(remarks > 1 && !entries(&ran).is_empty(), "{name}: {ran:#?}");
 
-            let ran = json.end(None).expect(0);
-            assert_as_expected(&ran);
-            let lines = ran.json();
-            assert_eq!(
-                (&lines[0]["type"], &lines.last().expect("one")["type"]),
-                (&"start".into(), &"summary".into())
-            );
-            let stage = lines.iter().find(|line| line["type"] == "stage").expect("one");
-            assert_eq!(stage["text"], scenario.title);
-            let flows = lines.iter().filter(|line| line["type"] == "transition");
-            assert!(flows.clone().count() > 0, "{name}");
-            assert!(
-                flows.clone().all(|line| line["family"].as_u64() == family.parse().ok()),
-                "{name}: {ran:#?}"
-            );
+                let ran = json.end(None).expect(0);
+                assert_as_expected(&ran);
+                let lines = ran.json();
+                assert_eq!(
+                    (&lines[0]["type"], &lines.last().expect("one")["type"]),
+                    (&"start".into(), &"summary".into())
+                );
+                let stage = lines.iter().find(|line| line["type"] == "stage").expect("one");
+                assert_eq!(stage["text"], scenario.title);
+                let flows = lines.iter().filter(|line| line["type"] == "transition");
+                assert!(flows.clone().count() > 0, "{name}");
+                assert!(
+                    flows.clone().all(|line| line["family"].as_u64() == family.parse().ok()),
+                    "{name}: {ran:#?}"
+                );
+            }
         }
-    }
+    });
 }
 
 /// An interrupted scenario is an end, not a failure.

@@ -6,7 +6,7 @@ use crate::lab::*;
 use crate::output::*;
 use crate::refused::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, signal};
+use crate::support::{PATIENCE, command, netns, patiently, signal};
 use crate::works::*;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -77,27 +77,31 @@ fn a_scenario_that_nobody_reads_ends_quietly() {
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn every_stage_has_its_time() {
-    let lines = run(&["lab", "handshake", "--format", "json"]).expect(0).json();
-    let times: Vec<_> = lines.iter().filter_map(|line| line["mono_ns"].as_u64()).collect();
-    assert!(times.iter().all(|time| *time >= times[0]), "{times:?}");
+    patiently(|| {
+        let lines = run(&["lab", "handshake", "--format", "json"]).expect(0).json();
+        let times: Vec<_> = lines.iter().filter_map(|line| line["mono_ns"].as_u64()).collect();
+        assert!(times.iter().all(|time| *time >= times[0]), "{times:?}");
+    });
 }
 
 /// What the script says comes out whole, in both formats.
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn no_stage_is_left_out() {
-    for scenario in SCENARIOS {
-        let lab = Lab::new(Family::V4).expect("a lab");
-        let mut said = vec![scenario.title.to_owned()];
-        scenario.run(&lab, &mut |stage| said.push(stage.text.to_owned())).expect("it plays");
-        let text = run(&["lab", scenario.name]).expect(0);
-        let told: Vec<_> = text.out.iter().filter_map(|line| line.strip_prefix("## ")).collect();
-        assert_eq!(told, said, "{}", scenario.name);
-        let lines = run(&["lab", scenario.name, "--format", "json"]).expect(0).json();
-        let stages = lines.iter().filter(|line| line["type"] == "stage");
-        let told: Vec<_> = stages.filter_map(|line| line["text"].as_str()).collect();
-        assert_eq!(told, said, "{}", scenario.name);
-    }
+    patiently(|| {
+        for scenario in SCENARIOS {
+            let lab = Lab::new(Family::V4).expect("a lab");
+            let mut said = vec![scenario.title.to_owned()];
+            scenario.run(&lab, &mut |stage| said.push(stage.text.to_owned())).expect("it plays");
+            let text = run(&["lab", scenario.name]).expect(0);
+            let told: Vec<_> = text.out.iter().filter_map(|line| line.strip_prefix("## ")).collect();
+            assert_eq!(told, said, "{}", scenario.name);
+            let lines = run(&["lab", scenario.name, "--format", "json"]).expect(0).json();
+            let stages = lines.iter().filter(|line| line["type"] == "stage");
+            let told: Vec<_> = stages.filter_map(|line| line["text"].as_str()).collect();
+            assert_eq!(told, said, "{}", scenario.name);
+        }
+    });
 }
 
 #[test]

@@ -97,6 +97,20 @@ fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"))
 }
 
+/// Runs it again, twice at most, if it fails. For what waits on single events from the kernel's timers: on one virtual
+/// machine such events did not reach any BPF program (tp_btf, raw or classic, with no counter showing it) when the timer
+/// had interrupted a certain process, while tracefs showed them. What fails for a reason of ours fails three times.
+pub fn patiently(run: impl Fn()) {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    for attempt in 1..3 {
+        if catch_unwind(AssertUnwindSafe(&run)).is_ok() {
+            return;
+        }
+        println!("attempt {attempt} failed; once more");
+    }
+    run();
+}
+
 /// The program with these arguments.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptrace"));
