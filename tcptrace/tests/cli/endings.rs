@@ -1,12 +1,8 @@
 //! How a trace ends, and what stays behind.
-#![allow(unused_imports)] // one list serves all parts
 
-use crate::lab::*;
-use crate::mended::*;
-use crate::output::*;
 use crate::refused::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, signal};
+use crate::support::PATIENCE;
 use crate::works::*;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -15,26 +11,14 @@ use nix::{
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    env,
-    ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, PipeWriter, Read, pipe},
-    net::{TcpListener, TcpStream},
-    os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
+    io::Read,
+    os::fd::AsFd,
+    process::{ChildStdout, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tcptrace_common::state::TcpState;
-use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
+use tcptrace_lab::{Family, Lab};
 
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]

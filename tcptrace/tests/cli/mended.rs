@@ -1,40 +1,11 @@
 //! What was wrong once.
-#![allow(unused_imports)] // one list serves all parts
 
-use crate::endings::*;
-use crate::lab::*;
-use crate::output::*;
 use crate::refused::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, patiently, signal};
-use crate::works::*;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
-};
-use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    env,
-    ffi::OsStr,
-    fs,
-    io::{BufRead, BufReader, PipeWriter, Read, pipe},
-    net::{TcpListener, TcpStream},
-    os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
-    time::{Duration, Instant},
-};
-use tcptrace_common::state::TcpState;
-use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
+use crate::support::patiently;
+use nix::sys::signal::Signal;
+use std::process::Stdio;
+use tcptrace_lab::{Family, Lab, SCENARIOS};
 
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]

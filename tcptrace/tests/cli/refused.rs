@@ -1,40 +1,16 @@
 //! Help, and what is refused: no root needed.
-#![allow(unused_imports)] // one list serves all parts
 
-use crate::endings::*;
 use crate::lab::*;
-use crate::mended::*;
-use crate::output::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, signal};
 use crate::works::*;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
-};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    env,
-    ffi::OsStr,
-    fs,
-    io::{BufRead, BufReader, PipeWriter, Read, pipe},
-    net::{TcpListener, TcpStream},
-    os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
-    time::{Duration, Instant},
+    env, fs,
+    process::{Command, Stdio},
 };
 use tcptrace_common::state::TcpState;
-use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
+use tcptrace_lab::SCENARIOS;
 
 #[test]
 fn both_helps_of_each_command_list_every_flag() {

@@ -1,17 +1,7 @@
 //! Running the program, and what came of it.
-#![allow(unused_imports)] // one list serves all parts
 
-use crate::endings::*;
-use crate::lab::*;
-use crate::mended::*;
-use crate::output::*;
-use crate::refused::*;
-use crate::support::{PATIENCE, command, netns, signal};
-use crate::works::*;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
-};
+use crate::support::{PATIENCE, command, signal};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -19,22 +9,19 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, PipeWriter, Read, pipe},
-    net::{TcpListener, TcpStream},
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
+        fd::{FromRawFd, OwnedFd},
+        unix::{fs::PermissionsExt, process::CommandExt},
     },
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio, id},
     sync::{
         atomic::{AtomicU32, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tcptrace_common::state::TcpState;
-use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
 
 pub const COMMANDS: [&str; 3] = ["watch", "lab", "doctor"];
 /// An address and a port of our own: without type information nothing else tells our host from others.

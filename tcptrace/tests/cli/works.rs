@@ -1,40 +1,18 @@
 //! What works: on a lab host.
-#![allow(unused_imports)] // one list serves all parts
 
-use crate::endings::*;
-use crate::lab::*;
-use crate::mended::*;
-use crate::output::*;
-use crate::refused::*;
 use crate::run::*;
-use crate::support::{PATIENCE, command, netns, signal};
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
-};
+use crate::support::netns;
 use serde_json::Value;
 use std::{
-    collections::BTreeSet,
-    env,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, PipeWriter, Read, pipe},
     net::{TcpListener, TcpStream},
-    os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
-    },
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio, id},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
-    time::{Duration, Instant},
+    process::id,
 };
 use tcptrace_common::state::TcpState;
-use tcptrace_lab::{Family, Lab, SCENARIOS, Side, find};
+use tcptrace_lab::{Family, Lab, Side, find};
 
 /// One connection on the loopback of the client host, from the listener's start to its end.
 pub fn traffic(lab: &Lab) {
