@@ -1,7 +1,15 @@
 //! State transitions as the kernel's own tracepoint reports them, read from a tracefs instance of our own.
 
-use std::{fs, path::PathBuf, process};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process,
+};
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use tcptrace_lab::{Direction, Lab, PORT, Side};
 
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -31,11 +39,22 @@ struct Event {
     remote_port: u16,
 }
 
+/// Where nobody has mounted it. Only this thread sees the mount, which goes with it.
+fn mount_for_this_thread(place: &Path) {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
+        .and_then(|()| mount(Some("tracefs"), place, Some("tracefs"), MsFlags::empty(), none))
+        .expect("tracefs can be mounted");
+}
+
 impl Trace {
     /// Begins to trace the whole machine; the events of others are left out later.
     pub fn start() -> Self {
-        let tracefs = PathBuf::from(TRACEFS);
-        assert!(tracefs.join("events").exists(), "no tracefs: type `mount -t tracefs tracefs {TRACEFS}`");
+        let tracefs = Path::new(TRACEFS);
+        if !tracefs.join("events").exists() {
+            mount_for_this_thread(tracefs);
+        }
         let instance = tracefs.join(format!("instances/tcptrace-lab-{}", process::id()));
         fs::create_dir(&instance).expect("a tracefs instance");
         let trace = Self { instance };
