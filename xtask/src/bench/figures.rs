@@ -56,6 +56,16 @@ pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// A size in the largest unit that leaves a whole number: `64 KiB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "0 bytes".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +91,6 @@ mod tests {
             assert_eq!(number(value, decimals), text);
         }
         assert_eq!(number(999.0, 0), "999");
+        assert_eq!([64, 65_536, 1 << 20].map(size), ["64 bytes", "64 KiB", "1 MiB"]);
     }
 }

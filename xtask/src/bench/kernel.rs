@@ -1,7 +1,7 @@
 //! What the programs cost in the kernel, by the kernel's own measurement. In rounds of their own: to measure every
 //! run of a program makes it dearer.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 
@@ -9,8 +9,8 @@ use super::{
     bpf_stats::{self, Measuring},
     checks,
     figures::number,
-    load::TRANSITIONS,
-    loader::{Loader, Request},
+    load::{LEAST_RESPONSE, TRANSITIONS},
+    loader::{Loader, Request, WARM_UP},
     modes::{Filter, Mode},
     tracer::Tracer,
 };
@@ -76,7 +76,8 @@ pub struct Kernel {
 
 impl Kernel {
     /// One round: every subject once, the empty program first.
-    pub fn round(&mut self, program: &Path, loader: &mut Loader, request: Request) -> Result<()> {
+    pub fn round(&mut self, program: &Path, loader: &mut Loader, timed: Duration) -> Result<()> {
+        let request = Request { warm: WARM_UP, timed, response: LEAST_RESPONSE };
         let _measuring = Measuring::begin()?;
         let mut empty_ns = f64::NAN;
         for subject in SUBJECTS {

@@ -17,8 +17,14 @@ use serde_json::json;
 
 use super::{cores, loader::Request, loopback};
 
-/// Bytes of a request, and of a response.
-pub const MESSAGE: usize = 64;
+/// Bytes of a request.
+pub const REQUEST: usize = 64;
+/// Bytes of the least response: then a connection does almost nothing but open and close.
+pub const LEAST_RESPONSE: u64 = 64;
+/// Bytes of the response, in loads that carry something: an answer of an API or a small page, and a picture.
+pub const LARGER_RESPONSES: [u64; 2] = [64 << 10, 1 << 20];
+/// Sent at once: what every socket takes before its reader reads.
+const CHUNK: u64 = 16 << 10;
 /// State changes of one connection, five at each end.
 pub const TRANSITIONS: u64 = 10;
 /// What tcptrace has to say of one connection: its state changes, and the judged end of either side.
@@ -48,10 +54,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     println!("{}", json!({ "netns": netns, "port": load.address.port() }));
     for line in io::stdin().lock().lines() {
         let request = Request::parse(&line?)?;
-        let warm = load.run_for(request.warm)?;
+        let warm = load.run_for(request.warm, request.response)?;
         let before = Waits::read(options.core);
         let start = Instant::now();
-        let timed = load.run_for(request.timed)?;
+        let timed = load.run_for(request.timed, request.response)?;
         let elapsed = start.elapsed();
         let after = Waits::read(options.core);
         load.wait_for_last_closes()?;
@@ -79,12 +85,12 @@ impl Load {
         Ok(Self { listener, address })
     }
 
-    fn run_for(&self, time: Duration) -> Result<u64> {
+    fn run_for(&self, time: Duration, response: u64) -> Result<u64> {
         let start = Instant::now();
         let mut connections = 0;
         while start.elapsed() < time {
             for _ in 0..BATCH {
-                self.connection().context("a connection of the load failed")?;
+                self.connection(response).context("a connection of the load failed")?;
             }
             connections += BATCH;
         }
@@ -92,14 +98,19 @@ impl Load {
     }
 
     /// Nothing here ever waits: on loopback a segment has arrived before the call that sent it returns.
-    fn connection(&self) -> io::Result<()> {
-        let mut bytes = [0x5a; MESSAGE];
+    fn connection(&self, response: u64) -> io::Result<()> {
+        let mut bytes = [0x5a; CHUNK as usize];
         let mut client = TcpStream::connect(self.address)?;
         let (mut server, _) = self.listener.accept()?;
-        client.write_all(&bytes)?;
-        server.read_exact(&mut bytes)?;
-        server.write_all(&bytes)?;
-        client.read_exact(&mut bytes)?;
+        client.write_all(&bytes[..REQUEST])?;
+        server.read_exact(&mut bytes[..REQUEST])?;
+        let mut left = response;
+        while left > 0 {
+            let chunk = left.min(CHUNK) as usize;
+            server.write_all(&bytes[..chunk])?;
+            client.read_exact(&mut bytes[..chunk])?;
+            left -= chunk as u64;
+        }
         drop(client);
         match server.read(&mut bytes)? {
             0 => Ok(()),

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::cores::{Apart, Cores};
+
+/// Before each stretch: caches, branch predictors, the allocators of sockets.
+pub const WARM_UP: Duration = Duration::from_millis(200);
 
 /// One stretch of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,20 +21,23 @@ pub struct Request {
     pub warm: Duration,
     /// While it runs.
     pub timed: Duration,
+    /// Bytes of the response of each connection.
+    pub response: u64,
 }
 
 impl Request {
     fn line(&self) -> String {
-        format!("{} {}\n", self.warm.as_millis(), self.timed.as_millis())
+        format!("{} {} {}\n", self.warm.as_millis(), self.timed.as_millis(), self.response)
     }
 
     /// As [`Loader::run`] writes it.
     pub fn parse(line: &str) -> Result<Self> {
-        let milliseconds = |text: &str| text.parse().map(Duration::from_millis).ok();
-        let parsed = line
-            .split_once(' ')
-            .and_then(|(warm, timed)| Some(Self { warm: milliseconds(warm)?, timed: milliseconds(timed)? }));
-        parsed.with_context(|| format!("the load was asked for {line:?}, which is not two numbers"))
+        let numbers: Option<Vec<u64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
+        let Some([warm, timed, response]) = numbers.as_deref() else {
+            bail!("the load was asked for {line:?}, which is not three numbers");
+        };
+        let [warm, timed] = [warm, timed].map(|ms| Duration::from_millis(*ms));
+        Ok(Self { warm, timed, response: *response })
     }
 }
 
@@ -119,8 +125,9 @@ mod tests {
 
     #[test]
     fn a_request_is_understood_as_it_was_meant() {
-        let request = Request { warm: Duration::from_millis(200), timed: Duration::from_secs(3) };
+        let (warm, timed) = (Duration::from_millis(200), Duration::from_secs(3));
+        let request = Request { warm, timed, response: 65_536 };
         assert_eq!(Request::parse(request.line().trim_end()).unwrap(), request);
-        assert!(Request::parse("200").is_err() && Request::parse("now 3").is_err());
+        assert!(Request::parse("200 3").is_err() && Request::parse("now 3 4").is_err());
     }
 }

@@ -13,18 +13,17 @@ use clap::Args;
 use super::{
     bpf_stats,
     cores::{self, Cores},
-    figures::Spread,
+    figures::{Spread, size},
     idle,
     kernel::Kernel,
-    loader::{Loader, Request},
+    load::{LARGER_RESPONSES, LEAST_RESPONSE},
+    loader::Loader,
     machine, page,
-    throughput::Throughput,
+    throughput::{LARGER_MODES, MODES, Throughput},
 };
 use crate::{advice::advice, root, run, setup, tools::Tools, workspace};
 
 const PAGE: &str = "docs/cost.md";
-/// Before each stretch: caches, branch predictors, the allocators of sockets.
-const WARM_UP: Duration = Duration::from_millis(200);
 /// The kernel's measurement is steady: more time would not tell more.
 const MOST_IN_KERNEL_ROUND: Duration = Duration::from_secs(1);
 /// The share of its time that the load may wait for its processor. The kernel's own threads there take about 2 %.
@@ -68,12 +67,23 @@ pub struct Measured {
     pub rounds: u32,
     /// How long each stretch was.
     pub seconds: u32,
-    /// With and without.
+    /// With and without, connections that do almost nothing but open and close.
     pub throughput: Throughput,
+    /// The same for connections that carry more.
+    pub larger: Vec<Throughput>,
     /// By the kernel's own measurement.
     pub kernel: Kernel,
     /// The share of a core that a tracer takes which sees nothing.
     pub idle: f64,
+}
+
+impl Measured {
+    /// Counts that do not add up, in words.
+    fn wrong(&self) -> Vec<String> {
+        let throughput =
+            self.larger.iter().chain([&self.throughput]).flat_map(|throughput| &throughput.wrong);
+        throughput.chain(&self.kernel.wrong).cloned().collect()
+    }
 }
 
 /// Measures and writes. Targets that are missed are no failure, wrong counts and lost events are.
@@ -81,7 +91,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let (tools, program, commit) = subject(options)?;
     let (page, wrong) = if root::is_root() {
         let measured = measure(&tools, &program, commit, options)?;
-        let wrong = [&measured.throughput.wrong[..], &measured.kernel.wrong[..]].concat();
+        let wrong = measured.wrong();
         (page::write(&measured)?, wrong)
     } else {
         (as_root(&tools, &program, &commit, options)?, Vec::new())
@@ -149,12 +159,18 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
     // What we start from here on inherits this: every tracer. So do we, who only wait.
     cores::pin(cores.tracer)?;
     let timed = Duration::from_secs(u64::from(options.seconds));
-    let mut throughput = Throughput::default();
+    let mut throughput = Throughput::new(LEAST_RESPONSE, &MODES);
+    let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, &LARGER_MODES));
     for round in 0..options.rounds {
         eprintln!("throughput, round {} of {}", round + 1, options.rounds);
-        throughput.round(round as usize, program, &mut loader, Request { warm: WARM_UP, timed })?;
+        throughput.round(round as usize, program, &mut loader, timed)?;
+        for throughput in &mut larger {
+            eprintln!("  responses of {}", size(throughput.response));
+            throughput.round(round as usize, program, &mut loader, timed)?;
+        }
     }
-    let waited = Spread::of(throughput.waited.iter().copied())?.max;
+    let waits = larger.iter().chain([&throughput]).flat_map(|throughput| &throughput.waited);
+    let waited = Spread::of(waits.copied())?.max;
     if waited > BUSY {
         let percent = waited * 100.0;
         eprintln!(
@@ -165,7 +181,7 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
     let timed = timed.min(MOST_IN_KERNEL_ROUND);
     for round in 1..=options.rounds {
         eprintln!("kernel, round {round} of {}", options.rounds);
-        kernel.round(program, &mut loader, Request { warm: WARM_UP, timed })?;
+        kernel.round(program, &mut loader, timed)?;
     }
     eprintln!("a tracer that sees nothing");
     let idle = idle::measure(program, loader.netns)?;
@@ -182,6 +198,7 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
         rounds: options.rounds,
         seconds: options.seconds,
         throughput,
+        larger: larger.into(),
         kernel,
         idle,
     })

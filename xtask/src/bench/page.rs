@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use super::{
     cores::Apart,
-    figures::{Spread, mebibytes, number},
+    figures::{Spread, mebibytes, number, size},
     kernel::{SUBJECTS, Subject},
-    load::{MESSAGE, TRANSITIONS},
+    load::{LEAST_RESPONSE, REQUEST, TRANSITIONS},
     modes::Mode,
     overhead::Measured,
     targets::{self, KEPT},
-    throughput::MODES,
+    throughput::{LARGER_MODES, MODES},
 };
 
 /// The whole page.
@@ -20,6 +20,7 @@ pub fn write(measured: &Measured) -> Result<String> {
     let mut page = head(measured);
     verdict(&mut page, measured)?;
     throughput(&mut page, measured)?;
+    larger(&mut page, measured)?;
     kernel(&mut page, measured)?;
     tracer(&mut page, measured)?;
     method(&mut page, measured)?;
@@ -65,7 +66,7 @@ fn verdict(page: &mut String, measured: &Measured) -> Result<()> {
     table(page, "Verdict", &["what", "measured", "target", "reached?"]);
     for entry in targets::rows(measured)? {
         let reached = if entry.reached { "yes" } else { "**no**" };
-        row(page, &[entry.what, &entry.measured, &entry.target, reached]);
+        row(page, &[&entry.what, &entry.measured, &entry.target, reached]);
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ fn verdict(page: &mut String, measured: &Measured) -> Result<()> {
 fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
     let figures = &measured.throughput;
     let header = ["beside the load", "connections/s", "kept", "kept by the clock", "longer by, a transition"];
-    table(page, "Throughput", &header);
+    table(page, "Throughput, where connections do nothing but open and close", &header);
     let alone = Spread::of(figures.untraced.iter().copied())?;
     row(page, &["nothing", &alone.show(0, ""), "", "", ""]);
     for mode in MODES {
@@ -96,13 +97,34 @@ fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
     let budget_ns = connection_ns * (1.0 / KEPT - 1.0) / TRANSITIONS as f64;
     let _ = write!(
         page,
-        "\nThis is the worst case: connections that do almost nothing but open and close. One takes {} µs here, with \
-         {TRANSITIONS} transitions, so {} % of the throughput allows {} ns for each of them, all told. A connection \
-         that lives longer, or that has a network in between, has the same {TRANSITIONS}.\n\n\
+        "\nThis is the worst case. A connection takes {} µs here, with {TRANSITIONS} transitions, so {} % of the \
+         throughput allows {} ns for each of them, all told: no tracer that takes a clock and writes a record can \
+         reach it.\n\n\
          How quiet the machine was: of its time, the load waited {waited} for its processor. {waits}\n",
         number(connection_ns / 1e3, 1),
         number(KEPT * 100.0, 0),
         number(budget_ns, 0),
+    );
+    Ok(())
+}
+
+/// The same beside connections that carry something, as most do.
+fn larger(page: &mut String, measured: &Measured) -> Result<()> {
+    let header = ["response", "untraced, connections/s", "beside", "kept", "kept by the clock"];
+    table(page, "Throughput, where connections carry something", &header);
+    for figures in &measured.larger {
+        let alone = Spread::of(figures.untraced.iter().copied())?.show(0, "");
+        for mode in LARGER_MODES {
+            let kept = Spread::of(figures.of(mode).map(|run| run.kept * 100.0))?.show(1, "%");
+            let clock = Spread::of(figures.of(mode).map(|run| run.kept_by_the_clock * 100.0))?.show(1, "%");
+            row(page, &[&size(figures.response), &alone, mode.name(), &kept, &clock]);
+        }
+    }
+    let _ = write!(
+        page,
+        "\nThe same load with a larger response; the {TRANSITIONS} transitions of a connection are the same, so what \
+         they cost is spread over more work. A real network, TLS, or a program that thinks before it answers spreads \
+         it further.\n"
     );
     Ok(())
 }
@@ -150,12 +172,13 @@ fn tracer(page: &mut String, measured: &Measured) -> Result<()> {
 
 fn method(page: &mut String, measured: &Measured) -> Result<()> {
     let seconds = measured.seconds;
-    let connections = number(measured.throughput.connections as f64, 0);
+    let loads = measured.larger.iter().chain([&measured.throughput]);
+    let connections = number(loads.map(|load| load.connections).sum::<u64>() as f64, 0);
     let _ = write!(
         page,
         "\n## How it is measured\n\n\
-         The load is one thread on one processor, in a network namespace of its own: connect, accept, {MESSAGE} bytes \
-         there, {MESSAGE} bytes back, the client closes, the server closes, again. The kernel's part of it runs on the \
+         The load is one thread on one processor, in a network namespace of its own: connect, accept, {REQUEST} bytes \
+         there, {LEAST_RESPONSE} bytes back or as many as the table says, the client closes, the server closes, again. The kernel's part of it runs on the \
          same processor. There is no TIME_WAIT (`tcp_max_tw_buckets` is 0 there), so that the last connection costs \
          what the first did.\n\n\
          In each round every mode has a stretch of {seconds} s, with an untraced one before and after it; *kept* compares \

@@ -8,14 +8,18 @@ use anyhow::Result;
 use super::{
     checks,
     load::{EVENTS, TRANSITIONS},
-    loader::{Loader, Request, Stretch},
+    loader::{Loader, Request, Stretch, WARM_UP},
     modes::{Filter, Mode},
     process::Memory,
     tracer::{Outcome, Tracer},
 };
 
-/// What is compared with nothing, in the order of the tables.
+/// What is compared with nothing beside the load that does almost nothing but open and close, in the order of the
+/// tables.
 pub const MODES: [Mode; 5] = [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary];
+
+/// What is compared beside connections that carry more.
+pub const LARGER_MODES: [Mode; 2] = [Mode::Empty, Mode::Json];
 
 /// One stretch of load beside a tracer.
 pub struct Run {
@@ -47,9 +51,12 @@ pub struct Taken {
     pub lost: u64,
 }
 
-/// All rounds.
-#[derive(Default)]
+/// All rounds of one load.
 pub struct Throughput {
+    /// Bytes of the response of each connection.
+    pub response: u64,
+    /// What it is compared beside.
+    modes: &'static [Mode],
     /// Connections a second without any tracer, of the time in which the load had its core.
     pub untraced: Vec<f64>,
     /// The share of its time that the load did not get its core, in every stretch.
@@ -63,6 +70,12 @@ pub struct Throughput {
 }
 
 impl Throughput {
+    /// Nothing measured yet.
+    pub fn new(response: u64, modes: &'static [Mode]) -> Self {
+        let (untraced, waited, runs, wrong) = Default::default();
+        Self { response, modes, untraced, waited, connections: 0, runs, wrong }
+    }
+
     /// One round: every mode once. The order moves on with the round's number, from 0, so that none always follows
     /// the same neighbour.
     pub fn round(
@@ -70,10 +83,11 @@ impl Throughput {
         number: usize,
         program: &Path,
         loader: &mut Loader,
-        request: Request,
+        timed: Duration,
     ) -> Result<()> {
+        let request = Request { warm: WARM_UP, timed, response: self.response };
         let mut before = self.untraced(loader, request)?;
-        for mode in (0..MODES.len()).map(|index| MODES[(index + number) % MODES.len()]) {
+        for mode in (0..self.modes.len()).map(|index| self.modes[(index + number) % self.modes.len()]) {
             let filter = Filter::Netns(loader.netns);
             let mut tracer = Tracer::start(program, mode, filter)?;
             let start_up = tracer.start_up;
