@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod flow;
 pub mod run;
+pub mod sight;
 pub mod source;
 pub mod summary;
 pub mod view;
