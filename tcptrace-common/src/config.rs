@@ -30,8 +30,10 @@ pub struct Config {
     pub reset_reason: u8,
     /// [`CALLS_OFF`], [`CALLS_FAILED`] or [`CALLS_ALL`].
     pub calls: u8,
+    /// `bpf_sock_from_file` may be called (5.11 and later).
+    pub sock_from_file: u8,
     /// Zero.
-    pub spare: [u8; 2],
+    pub spare: u8,
 }
 
 /// [`Config::calls`]: the function probe only counts.
@@ -118,6 +120,7 @@ impl Config {
         retransmit_err: 0,
         reset_reason: 0,
         calls: CALLS_OFF,
-        spare: [0; 2],
+        sock_from_file: 0,
+        spare: 0,
     };
 }

@@ -113,6 +113,11 @@ offsets! {
     cb_segs: "tcp_skb_cb"."tcp_gso_segs", 2;
     /// One byte up to 6.14, two later; the programs read the low one.
     cb_flags: "tcp_skb_cb"."tcp_flags", 0;
+    iter_seq: "bpf_iter_meta"."seq", 8;
+    file_inode: "file"."f_inode", 8;
+    inode_mode: "inode"."i_mode", 2;
+    inode_number: "inode"."i_ino", 8;
+    socket_sk: "socket"."sk", 8;
 }
 
 /// How many bytes of `sock_common` the raw and classic programs copy in one read. Its members have kept

@@ -6,6 +6,7 @@ pub mod address;
 pub mod config;
 pub mod counters;
 pub mod event;
+pub mod holding;
 pub mod layout;
 pub mod state;
 

@@ -192,7 +192,7 @@ pub fn task<A: Access>(task: &mut Task) {
 
 /// The id of a task's cgroup in the v2 hierarchy; 0: unknown.
 #[inline(always)]
-fn task_cgroup<A: Access>(task: *const u8) -> u64 {
+pub fn task_cgroup<A: Access>(task: *const u8) -> u64 {
     let set = member!(A::at(task), task_cgroups, *const u8);
     if set.is_null() {
         return 0;

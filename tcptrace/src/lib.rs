@@ -10,6 +10,7 @@ pub mod decode;
 pub mod error;
 pub mod event;
 pub mod flow;
+pub mod process;
 pub mod run;
 pub mod sight;
 pub mod source;

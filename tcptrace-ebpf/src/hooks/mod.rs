@@ -8,3 +8,4 @@ pub mod retransmit_call;
 pub mod send_reset;
 pub mod state;
 pub mod synack;
+pub mod task_file;

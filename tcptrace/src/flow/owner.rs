@@ -1,22 +1,10 @@
 //! Who did something to a socket, and how we know.
 
-use crate::event::Task;
+pub use crate::process::Process;
+
+use crate::{event::Task, process::comm};
 use hashbrown::HashMap;
 use std::sync::Arc;
-use zerocopy::IntoBytes;
-
-/// A process, as it was when it acted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Process {
-    /// Process id in the initial pid namespace.
-    pub pid: u32,
-    /// Effective uid.
-    pub uid: u32,
-    /// cgroup v2 id; 0: unknown.
-    pub cgroup: u64,
-    /// Command name.
-    pub comm: Box<str>,
-}
 
 /// How an owner is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,13 +63,11 @@ impl Processes {
                 if self.known.len() >= MAX_PROCESSES {
                     self.known.clear();
                 }
-                let comm = task.comm.as_bytes();
-                let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
                 let process = Arc::new(Process {
                     pid: task.pid,
                     uid: task.uid,
                     cgroup: task.cgroup,
-                    comm: String::from_utf8_lossy(comm).into(),
+                    comm: comm(&task.comm),
                 });
                 self.known.insert(key, Arc::clone(&process));
                 process

@@ -21,7 +21,7 @@ use tcptrace_common::{
 use zerocopy::IntoBytes;
 
 /// The kernel programs. Aligned, as the ELF parser wants it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcptrace-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcptrace-ebpf.o"));
 
 /// Default size of the ring buffer in bytes.
 pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
@@ -175,7 +175,7 @@ pub fn load_empty() -> Result<Ebpf, StartError> {
     Ok(ebpf)
 }
 
-fn check_machine() -> Result<(), StartError> {
+pub(super) fn check_machine() -> Result<(), StartError> {
     if OBJECT.is_empty() {
         return Err(StartError::NoPrograms);
     }

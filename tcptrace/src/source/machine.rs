@@ -6,7 +6,7 @@ use super::{
     privileges::{Privileges, kernel_version},
     tracefs,
 };
-use std::{fs, path::Path};
+use std::path::Path;
 use tcptrace_common::layout::ABSENT;
 
 /// How a fact bears on tracing.
@@ -149,14 +149,8 @@ fn paranoid(privileges: &Privileges) -> Check {
 }
 
 fn cgroups() -> Check {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let place = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| place.to_owned())
-    });
-    match place {
-        Some(place) => Check::new("cgroup v2", Status::Good, place),
+    match super::cgroups::mount() {
+        Some(place) => Check::new("cgroup v2", Status::Good, place.display().to_string()),
         None => Check::new("cgroup v2", Status::Note, "not mounted").advise("--cgroup cannot be used"),
     }
 }

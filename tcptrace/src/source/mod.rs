@@ -2,8 +2,10 @@
 
 mod attach;
 pub mod btf;
+pub mod cgroups;
 pub mod filter;
 mod filter_maps;
+pub mod holders;
 pub mod hooks;
 mod layout;
 pub mod live;
