@@ -13,4 +13,5 @@ pub mod load;
 pub mod machine;
 pub mod netns;
 pub mod privileges;
+pub mod sockdiag;
 mod tracefs;
