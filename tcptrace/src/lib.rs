@@ -7,6 +7,7 @@
 pub mod cli;
 mod cmd;
 pub mod decode;
+pub mod enrich;
 pub mod error;
 pub mod event;
 pub mod flow;

