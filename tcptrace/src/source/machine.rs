@@ -2,6 +2,7 @@
 
 use super::{
     btf::{Btf, KERNEL_BTF},
+    holders::HolderSource,
     layout,
     privileges::{Privileges, kernel_version},
     tracefs,
@@ -69,6 +70,7 @@ pub fn checks() -> Vec<Check> {
         tracefs_mount(),
         paranoid(&privileges),
         cgroups(),
+        holders(&privileges),
         tun(),
     ]
 }
@@ -152,6 +154,24 @@ fn cgroups() -> Check {
     match super::cgroups::mount() {
         Some(place) => Check::new("cgroup v2", Status::Good, place.display().to_string()),
         None => Check::new("cgroup v2", Status::Note, "not mounted").advise("--cgroup cannot be used"),
+    }
+}
+
+/// Loads the iterator for a moment: there is no other way to know.
+fn holders(privileges: &Privileges) -> Check {
+    const NAME: &str = "socket holders";
+    let source = HolderSource::new();
+    match source.refused() {
+        None => {
+            Check::new(NAME, Status::Good, "owners of older sockets come from the iterator over open files")
+        }
+        Some(why) => {
+            let check =
+                Check::new(NAME, Status::Note, "owners of older sockets come from /proc, which is slower");
+            let others = "; /proc shows other users' processes only with CAP_SYS_PTRACE";
+            let others = if privileges.reads_all_processes() { "" } else { others };
+            check.advise(format!("not from the iterator over open files: {why}{others}"))
+        }
     }
 }
 

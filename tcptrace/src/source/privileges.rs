@@ -6,6 +6,8 @@ use std::fs;
 const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
 /// Enough by itself.
 const SYS_ADMIN: u32 = 21;
+/// Looking into other users' processes.
+const SYS_PTRACE: u32 = 19;
 
 /// Facts about this process and machine; `None` or empty where they cannot be read.
 #[derive(Clone, Debug)]
@@ -49,6 +51,11 @@ impl Privileges {
     /// Programs may read kernel memory by address.
     pub fn probe_read(&self) -> bool {
         self.lockdown.as_deref() != Some("confidentiality")
+    }
+
+    /// /proc shows the descriptors of other users' processes.
+    pub fn reads_all_processes(&self) -> bool {
+        self.has(SYS_PTRACE)
     }
 
     fn has(&self, number: u32) -> bool {

@@ -2,6 +2,7 @@
 
 use super::Holders;
 use crate::{
+    error::StartError,
     process::{Process, comm},
     source::{
         attach::{chain, explain, program},
@@ -53,7 +54,10 @@ impl Iterator {
     /// # Errors
     /// Why this kernel or these privileges do not allow it.
     pub fn load() -> Result<Self, String> {
-        check_machine().map_err(|error| first_line(&error.to_string()))?;
+        check_machine().map_err(|error| match error {
+            StartError::Capability { missing, .. } => format!("it needs {}", missing.join(" and ")),
+            error => error.to_string().lines().next().unwrap_or_default().to_owned(),
+        })?;
         let mut config = Config::EMPTY;
         config.offsets = offsets()?;
         let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
@@ -128,10 +132,6 @@ fn offsets() -> Result<Offsets, String> {
         Some((member, _)) => Err(format!("the kernel's types do not show {}.{}", member.of, member.path)),
         None => Ok(offsets),
     }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn same_process(one: &Holding, other: &Holding) -> bool {

@@ -42,7 +42,7 @@ impl fmt::Display for Way {
 /// Either way shows only processes of the reader's pid namespace and of those inside it. The iterator gives pids of the
 /// initial pid namespace, as events have them. /proc gives those of the namespace it was mounted in: inside a container
 /// its pids and uids are the container's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Holder {
     /// The process; one copy, however many sockets it holds.
     pub process: Arc<Process>,
