@@ -62,7 +62,7 @@ fn on_file(meta: *const u8, task: *const u8, fd: u32, file: *const u8) {
 }
 
 /// Sockets that are surely not TCP: on many machines most of them. What is left is decided by whoever has the list of
-/// TCP sockets: the inode of a subflow of MPTCP or SMC is that of the socket above it.
+/// TCP sockets: the subflows of MPTCP carry the inode of the socket above them, whose protocol is another.
 #[inline(always)]
 fn wanted(file: *const u8) -> bool {
     if config!(sock_from_file) == 0 {

@@ -180,6 +180,26 @@ mod tests {
         assert_eq!(seen, (0..5000).map(record).collect::<Vec<_>>());
     }
 
+    /// What kernels before 5.11 get: without the helper that tells sockets apart, all kinds come.
+    #[test]
+    #[ignore = "needs root: loads BPF programs"]
+    fn without_the_helper_other_sockets_come_too() {
+        use std::os::{fd::AsRawFd, unix::net::UnixStream};
+        let (unix, _peer) = UnixStream::pair().unwrap();
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", unix.as_raw_fd())).unwrap();
+        let types = aya::Btf::from_sys_fs().unwrap();
+        let mut config = Config::EMPTY;
+        config.offsets = offsets().unwrap();
+        for helper in [0, 1] {
+            config.sock_from_file = helper;
+            let mut holders = Holders::new(super::super::Way::Iterator, 0);
+            let mut iterator = Iterator::load_with(&config, &types).unwrap();
+            iterator.read(&mut holders, |_| true).unwrap();
+            let found = |inode: &u32| link.to_str() == Some(&format!("socket:[{inode}]"));
+            assert_eq!(holders.by_inode.keys().any(found), helper == 0, "helper {helper}");
+        }
+    }
+
     fn tempfile() -> File {
         let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
         nix::sys::memfd::memfd_create(c"records", flags).unwrap().into()
