@@ -1,6 +1,7 @@
 //! The commands, one a file: arguments, help, and what they do.
 
 pub mod doctor;
+mod filter_args;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod trace;

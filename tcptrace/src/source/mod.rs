@@ -5,6 +5,7 @@ pub mod btf;
 pub mod cgroups;
 pub mod filter;
 mod filter_maps;
+mod filter_match;
 pub mod holders;
 pub mod hooks;
 mod layout;

@@ -1,0 +1,100 @@
+//! The conditions that commands share: which sockets they are about.
+
+use crate::{
+    cli,
+    source::filter::{FilterSpec, Ports},
+};
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+use tcptrace_common::state::TcpState;
+
+/// Conditions on a socket. Every flag must hold; of one flag's values, any.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FilterArgs {
+    /// Local or remote port: 10000, 80,443 or 8000-8100
+    #[arg(long, value_parser = cli::ports, value_name = "PORTS", help_heading = "Filter")]
+    port: Vec<Ports>,
+    /// Local port
+    #[arg(long, value_parser = cli::ports, value_name = "PORTS", help_heading = "Filter")]
+    lport: Vec<Ports>,
+    /// Remote port
+    #[arg(long, value_parser = cli::ports, value_name = "PORTS", help_heading = "Filter")]
+    rport: Vec<Ports>,
+    /// Local or remote address or network; IPv4 matches IPv4-mapped IPv6 too
+    #[arg(long, value_parser = cli::network, value_name = "CIDR", value_delimiter = ',', help_heading = "Filter")]
+    addr: Vec<IpNet>,
+    /// IP version: 4 (mapped addresses too) or 6
+    #[arg(long, value_parser = cli::family, value_name = "4|6", help_heading = "Filter")]
+    family: Option<u8>,
+    /// cgroup v2 folder the socket was made in; folders below it that exist now count too
+    #[arg(long, value_name = "FOLDER", help_heading = "Filter")]
+    cgroup: Vec<PathBuf>,
+    /// Owner of the socket: a number or a name
+    #[arg(long, value_name = "USER", help_heading = "Filter")]
+    uid: Vec<String>,
+    /// States, in any spelling
+    #[arg(long, value_parser = cli::state, value_name = "STATE", value_delimiter = ',', help_heading = "Filter")]
+    state: Vec<TcpState>,
+}
+
+impl FilterArgs {
+    /// The conditions, names looked up. `netns` is for the command to fill in: what may be named there differs.
+    ///
+    /// # Errors
+    /// A name that stands for nothing, and what is valid.
+    pub fn spec(&self) -> anyhow::Result<FilterSpec> {
+        let uids: anyhow::Result<_> = self.uid.iter().map(|text| uid(text)).collect();
+        let mut cgroups = BTreeSet::new();
+        for folder in &self.cgroup {
+            collect_cgroups(folder, &mut cgroups)?;
+        }
+        Ok(FilterSpec {
+            port: self.port.concat(),
+            lport: self.lport.concat(),
+            rport: self.rport.concat(),
+            addresses: self.addr.clone(),
+            family: self.family,
+            netns: BTreeSet::new(),
+            cgroups,
+            uids: uids?,
+            states: self.state.clone(),
+        })
+    }
+}
+
+fn uid(text: &str) -> anyhow::Result<u32> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        _ => bail!("--uid {text}: no such user; give a name of /etc/passwd or a number"),
+    }
+}
+
+/// A cgroup v2 id is the inode number of its folder.
+fn collect_cgroups(folder: &Path, ids: &mut BTreeSet<u64>) -> anyhow::Result<()> {
+    const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let relative = folder.strip_prefix("/").unwrap_or(folder);
+    let places = MOUNTS.iter().map(|mount| Path::new(mount).join(relative));
+    let is_cgroup = |place: &PathBuf| place.join("cgroup.procs").is_file();
+    let Some(found) = std::iter::once(folder.to_path_buf()).chain(places).find(is_cgroup) else {
+        bail!(
+            "--cgroup {}: not a cgroup v2 folder; give one below /sys/fs/cgroup, e.g. system.slice/nginx.service",
+            folder.display()
+        );
+    };
+    let mut waiting = vec![found];
+    while let Some(folder) = waiting.pop() {
+        ids.insert(fs::metadata(&folder).with_context(|| format!("--cgroup {}", folder.display()))?.ino());
+        let below = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        waiting.extend(below.filter(|path| path.is_dir()));
+    }
+    Ok(())
+}
