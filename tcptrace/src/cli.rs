@@ -126,6 +126,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).ok().filter(|d| !d.is_zero()).ok_or_else(invalid)
 }
 
+/// How often to ask the kernel for all its sockets; `None`: never.
+pub type Resync = Option<Duration>;
+
+/// A duration, or `off`.
+pub fn resync(text: &str) -> Result<Resync, String> {
+    match text {
+        "off" => Ok(None),
+        _ => duration(text).map(Some).map_err(|why| format!("{why}; or off")),
+    }
+}
+
 /// A ring size in bytes, with a unit or without: `8MiB`, `512k`, `65536`.
 pub fn ring_size(text: &str) -> Result<u32, String> {
     const MAX: u64 = 1 << 30;

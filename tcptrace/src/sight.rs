@@ -22,6 +22,17 @@ pub enum Kind {
     Minisocket,
 }
 
+impl Kind {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Request => "half-open",
+            Self::Minisocket => "timewait",
+        }
+    }
+}
+
 /// Which timer runs (`idiag_timer`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimerKind {

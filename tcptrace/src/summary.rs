@@ -81,8 +81,10 @@ pub struct Summary {
     pub calls: Option<Calls>,
     /// What is missing.
     pub lost: LostCounts,
-    /// Flows that go on.
+    /// Sockets that go on.
     pub open_flows: usize,
+    /// Minisockets that go on.
+    pub minisockets: usize,
 }
 
 impl Summary {
@@ -93,7 +95,7 @@ impl Summary {
         totals: Totals,
         lost: LostCounts,
         calls: bool,
-        open_flows: usize,
+        [open_flows, minisockets]: [usize; 2],
     ) -> Self {
         let mut matrix = counters.matrix;
         for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
@@ -106,6 +108,6 @@ impl Summary {
             segments: counters.attempted_segments,
             failed: counters.failed,
         });
-        Self { duration_ns, matrix, totals, calls, lost, open_flows }
+        Self { duration_ns, matrix, totals, calls, lost, open_flows, minisockets }
     }
 }

@@ -4,9 +4,11 @@
 use crate::{
     event::{Direction, Ends, Reason, Segment, TcpState, flag_names},
     flow::{
-        Closed, DWELL_STATES, Entry, FlowId, What, Who,
+        Closed, DWELL_STATES, Entry, FlowId, Known, Reconciled, Seen, What, Who,
         owner::{Owner, Process},
     },
+    run::report::Resync,
+    sight::Kind,
     summary::{LostCounts, Summary},
     wall::Wall,
 };
@@ -87,6 +89,7 @@ struct TransitionBody<'a> {
     in_state_ns: Option<u64>,
     exact: bool,
     inferred: bool,
+    known: &'static str,
     by: Option<By<'a>>,
 }
 
@@ -135,19 +138,58 @@ struct CloseBody<'a> {
     closed_by: Option<OwnerJson<'a>>,
 }
 
+#[derive(Serialize)]
+struct TimerJson {
+    kind: &'static str,
+    expires_ns: u64,
+    retransmits: u8,
+}
+
+#[derive(Serialize)]
+struct SightBody {
+    state: &'static str,
+    socket: &'static str,
+    in_state_ns: Option<u64>,
+    exact: bool,
+    bound: Option<&'static str>,
+    uid: Option<u32>,
+    inode: Option<u32>,
+    timer: Option<TimerJson>,
+    receive_queue: u32,
+    send_queue: u32,
+    cgroup: Option<String>,
+    bytes_acked: Option<u64>,
+    bytes_received: Option<u64>,
+    bytes_unsent: Option<u32>,
+    retransmits: Option<u32>,
+    srtt_us: Option<u32>,
+    min_rtt_us: Option<u32>,
+    rto_us: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct StateBody {
+    state: &'static str,
+    socket: &'static str,
+    in_state_ns: Option<u64>,
+    exact: bool,
+    left_ns: Option<u64>,
+}
+
 /// Writes an entry as one line.
 ///
 /// # Errors
 /// None: memory is all it writes to.
 pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::Result<()> {
     match &entry.what {
-        What::Transition { old, new, in_state, by } => {
+        What::Transition { old, new, in_state, by, known } => {
             let body = TransitionBody {
                 old: old.name(),
                 new: new.name(),
                 in_state_ns: in_state.map(|span| span.ns),
                 exact: in_state.is_some_and(|span| span.exact),
-                inferred: false,
+                inferred: *known != Known::Event,
+                known: known.name(),
                 by: by.as_deref().map(by_json),
             };
             line(out, wall, "transition", entry, body)
@@ -180,6 +222,17 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
             line(out, wall, "reset", entry, body)
         }
         What::Close(closed) => line(out, wall, "close", entry, close(closed)),
+        What::Sight(seen) => line(out, wall, "sight", entry, sight(seen)),
+        What::State { state, kind, in_state, left_ns } => {
+            let body = StateBody {
+                state: state.name(),
+                socket: kind.name(),
+                in_state_ns: in_state.map(|span| span.ns),
+                exact: in_state.is_some_and(|span| span.exact),
+                left_ns: *left_ns,
+            };
+            line(out, wall, "flow", entry, body)
+        }
     }
 }
 
@@ -203,6 +256,34 @@ fn close(closed: &Closed) -> CloseBody<'_> {
         min_rtt_us: numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
         dwell_ns: Dwell(closed.dwell_ns),
         closed_by: closed.closed_by.as_ref().map(owner_json),
+    }
+}
+
+fn sight(seen: &Seen) -> SightBody {
+    let Seen { sight, age, bound } = seen;
+    SightBody {
+        state: sight.state.name(),
+        socket: sight.kind.name(),
+        in_state_ns: age.map(|span| span.ns),
+        exact: false,
+        bound: age.map(|_| bound.name()),
+        uid: (sight.kind == Kind::Full).then_some(sight.uid),
+        inode: (sight.inode != 0).then_some(sight.inode),
+        timer: sight.timer.map(|timer| TimerJson {
+            kind: timer.kind.name(),
+            expires_ns: u64::from(timer.expires_ms) * 1_000_000,
+            retransmits: timer.retransmits,
+        }),
+        receive_queue: sight.receive_queue,
+        send_queue: sight.send_queue,
+        cgroup: sight.cgroup.map(|id| id.to_string()),
+        bytes_acked: sight.info.map(|info| info.bytes_acked),
+        bytes_received: sight.info.map(|info| info.bytes_received),
+        bytes_unsent: sight.info.map(|info| info.notsent_bytes),
+        retransmits: sight.info.map(|info| info.total_retrans),
+        srtt_us: sight.info.map(|info| info.rtt_us).filter(|us| *us > 0),
+        min_rtt_us: sight.info.map(|info| info.min_rtt_us).filter(|us| *us > 0),
+        rto_us: sight.info.map(|info| info.rto_us),
     }
 }
 
@@ -318,6 +399,25 @@ pub fn lost(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, lost: &LostCounts) 
     Ok(())
 }
 
+/// A dump, and what it came to.
+///
+/// # Errors
+/// None: memory is all it writes to.
+pub fn resync(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, resync: &Resync) -> serde_json::Result<()> {
+    let Reconciled { sockets, found, corrected, vanished } = resync.reconciled;
+    let body = serde_json::json!({
+        "why": resync.why.name(),
+        "duration_ns": resync.duration_ns,
+        "namespaces": resync.namespaces,
+        "namespaces_unread": resync.unread,
+        "sockets": sockets,
+        "found": found,
+        "corrected": corrected,
+        "vanished": vanished,
+    });
+    plain(out, wall, "resync", now_ns, body)
+}
+
 /// The last line.
 ///
 /// # Errors
@@ -355,6 +455,12 @@ pub fn summary(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, summary: &Summar
         "evicted": totals.evicted,
         "gaps": totals.gaps,
         "open_flows": summary.open_flows,
+        "minisockets": summary.minisockets,
+        "inferred": matrix(&totals.inferred),
+        "sights": totals.sights,
+        "corrected": totals.corrected,
+        "vanished": totals.vanished,
+        "minisockets_unmade": totals.unmade,
     });
     plain(out, wall, "summary", now_ns, body)
 }

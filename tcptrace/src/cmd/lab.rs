@@ -4,8 +4,8 @@ use super::trace::{Choice, Output, TraceArgs, quietly};
 use crate::{
     error::StartError,
     event::TcpState,
-    flow::{Entry, FlowId, Role, What},
-    run::{Next, Run, Signals, Sink},
+    flow::{Entry, FlowId, Known, Role, What},
+    run::{Next, Run, Signals, Sink, report::Resync},
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
@@ -82,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = ended.send(()); // nobody waits any more: the trace was interrupted
             result
         })?;
-        let run = Run::new(signals, live, args.trace.max_flows, true);
+        let run = Run::new(signals, live, args.trace.wanted(options.filter));
         let mut interrupted = true;
         let stop = async {
             let _ = end.await; // an error means that the script is gone: that is an end too
@@ -199,7 +199,8 @@ impl LabOutput {
 impl Sink for LabOutput {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
         self.catch_up(entry.time_ns)?;
-        if let What::Transition { old, new, .. } = entry.what
+        // The script's paths are the kernel's own: what we infer comes on top.
+        if let What::Transition { old, new, known: Known::Event, .. } = entry.what
             && old != new
         {
             let (_, path) = self.paths.entry(entry.who.id).or_insert_with(|| (entry.who.role, vec![old]));
@@ -210,6 +211,10 @@ impl Sink for LabOutput {
 
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
         self.output.lost(now_ns, lost)
+    }
+
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()> {
+        self.output.resynced(now_ns, resync)
     }
 
     fn flush(&mut self) -> io::Result<()> {

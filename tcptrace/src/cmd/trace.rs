@@ -4,7 +4,7 @@ use crate::{
     cli,
     event::Direction,
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
-    run::{Next, Sink},
+    run::{Next, Sink, Wanted, report::Resync},
     source::{
         btf::KERNEL_BTF,
         filter::FilterSpec,
@@ -57,6 +57,10 @@ pub struct TraceArgs {
     /// Flows kept at once; the ones silent for longest are forgotten first
     #[arg(long, default_value_t = DEFAULT_MAX_FLOWS, value_name = "N", value_parser = max_flows, help_heading = "Tracing")]
     pub max_flows: usize,
+    /// Every so often the kernel is asked for all its sockets, to correct what was missed; `off`: never, also not at the
+    /// start. SIGUSR1 asks at once, and prints every connection known
+    #[arg(long, value_parser = cli::resync, default_value = "30s", value_name = "TIME", help_heading = "Tracing")]
+    pub resync: cli::Resync,
     /// The kernel's type information: a file, or `none` to do without
     #[arg(long, default_value = KERNEL_BTF, value_name = "FILE", help_heading = "Tracing")]
     pub btf: PathBuf,
@@ -85,6 +89,13 @@ impl TraceArgs {
     }
 }
 
+impl TraceArgs {
+    /// What a run needs to know.
+    pub fn wanted(&self, filter: FilterSpec) -> Wanted {
+        Wanted { filter, max_flows: self.max_flows, resync: self.resync }
+    }
+}
+
 /// What is shown of what is traced. Everything is traced all the same: a reset explains a close.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
@@ -96,6 +107,8 @@ pub struct Choice {
     pub count: Option<u64>,
     /// Only the summary.
     pub summary_only: bool,
+    /// Sights are shown even if nobody named them: to machines, whose picture they complete.
+    pub sights: bool,
 }
 
 /// A kind of entry.
@@ -109,6 +122,8 @@ pub enum Only {
     Resets,
     /// Ends of connections, with their cause.
     Closes,
+    /// Sockets that were there before the trace, or that no event tells of
+    Sights,
 }
 
 impl Choice {
@@ -118,12 +133,20 @@ impl Choice {
             What::Retransmit(_) => Only::Retransmits,
             What::Reset(_) => Only::Resets,
             What::Close(_) => Only::Closes,
+            What::Sight(_) if self.only.is_empty() => {
+                return self.sights && !self.summary_only && self.of_comm(entry);
+            }
+            What::Sight(_) => Only::Sights,
+            // Somebody asked for these.
+            What::State { .. } => return !self.summary_only && self.of_comm(entry),
         };
+        !self.summary_only && (self.only.is_empty() || self.only.contains(&kind)) && self.of_comm(entry)
+    }
+
+    fn of_comm(&self, entry: &Entry) -> bool {
         let comm =
             |owner: &crate::flow::owner::Owner| self.comms.iter().any(|comm| **comm == *owner.process.comm);
-        !self.summary_only
-            && (self.only.is_empty() || self.only.contains(&kind))
-            && (self.comms.is_empty() || entry.who.owner.as_ref().is_some_and(comm))
+        self.comms.is_empty() || entry.who.owner.as_ref().is_some_and(comm)
     }
 }
 
@@ -250,7 +273,8 @@ impl Sink for Output {
             Format::Json => wire::entry(&mut self.line, &mut self.wall, entry)?,
             Format::Text => self.lines.entry(&mut self.line, &mut self.wall, entry)?,
         }
-        self.shown += 1;
+        // Sights and states come on top of what happens: they are not counted.
+        self.shown += u64::from(!matches!(entry.what, What::Sight(_) | What::State { .. }));
         if self.choice.count.is_some_and(|count| self.shown >= count) {
             return Ok(Next::Enough);
         }
@@ -265,6 +289,14 @@ impl Sink for Output {
         tell!("lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
         if self.format == Format::Json {
             wire::lost(&mut self.line, &mut self.wall, now_ns, lost)?;
+        }
+        Ok(())
+    }
+
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()> {
+        match self.format {
+            Format::Json => wire::resync(&mut self.line, &mut self.wall, now_ns, resync)?,
+            Format::Text => view::resync::tell(resync),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{
     filter_args::FilterArgs,
-    trace::{Choice, Only, Output, TraceArgs, hint_if_silent, quietly},
+    trace::{Choice, Format, Only, Output, TraceArgs, hint_if_silent, quietly},
 };
 use crate::{
     cli,
@@ -53,10 +53,15 @@ pub struct Args {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
-    let all_states = filter.states.is_empty();
     let filtered = !args.comm.is_empty() || filter != FilterSpec::default();
     let options = args.trace.load_options(filter);
-    let choice = Choice { only: args.only, comms: args.comm, count: args.count, summary_only: args.summary };
+    let choice = Choice {
+        only: args.only,
+        comms: args.comm,
+        count: args.count,
+        summary_only: args.summary,
+        sights: args.trace.format == Format::Json,
+    };
     super::block_on(async {
         let signals = Signals::listen()?;
         let live = Live::start(&options)?;
@@ -66,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         {
             return Ok(());
         }
-        let run = Run::new(signals, live, args.trace.max_flows, all_states);
+        let run = Run::new(signals, live, args.trace.wanted(options.filter));
         let stopped = run.until_stopped(args.duration, std::future::pending(), &mut output).await;
         let summary = stopped.context("cannot write to standard output")?;
         output.end(&summary)?;

@@ -48,6 +48,8 @@ pub enum Cause {
     ListenerClosed,
     /// The socket is gone and its close was not seen: lost, or older than we are.
     Unseen,
+    /// A half-open request is gone: never completed, reset, or its listener closed. No event tells which.
+    HalfOpenGone,
     /// The evidence does not tell.
     Unknown,
 }
@@ -76,6 +78,7 @@ impl Cause {
             Self::Abandoned => "abandoned",
             Self::ListenerClosed => "listener-closed",
             Self::Unseen => "unseen",
+            Self::HalfOpenGone => "half-open-gone",
             Self::Unknown => "unknown",
         }
     }
@@ -105,6 +108,7 @@ impl Cause {
             Self::Abandoned => "given up by our program before it was connected",
             Self::ListenerClosed => "listener closed",
             Self::Unseen => "gone; its close was not seen",
+            Self::HalfOpenGone => "the handshake was never completed",
             Self::Unknown => "the evidence does not tell why",
         }
     }

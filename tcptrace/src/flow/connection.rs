@@ -85,15 +85,20 @@ pub(super) struct Flow {
     pub dwell_ns: [u64; DWELL_STATES.len()],
     pub opened: Option<Arc<Process>>,
     pub closed: Option<Arc<Process>>,
-    /// Segments sent again, by [`Segment`].
-    pub retransmits: [u32; Segment::ALL.len()],
-    pub failed_sends: u32,
+    /// The last dump it was seen in.
+    pub round: u32,
+    /// When it was met or corrected by a dump; 0: never.
+    pub met_ns: u64,
     pub rare: Option<Box<Rare>>,
 }
 
 /// What few flows have.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
+    /// Segments sent again, by [`Segment`].
+    pub retransmits: [u32; Segment::ALL.len()],
+    /// Segments that could not be sent again.
+    pub failed_sends: u32,
     /// The last RST it sent, and when.
     pub sent: Option<(u64, SentReset)>,
     /// When it last received an RST (or data after close).

@@ -4,8 +4,12 @@ use super::{
     cause::Verdict,
     connection::{DWELL_STATES, FlowId, Role, Span},
     owner::{Owner, Process},
+    sights::Bound,
 };
-use crate::event::{Ends, LastNumbers, Reset, Retransmit, Segment, TcpState};
+use crate::{
+    event::{Ends, LastNumbers, Reset, Retransmit, Segment, TcpState},
+    sight::{Kind, Sight},
+};
 use std::sync::Arc;
 
 /// One thing that happened.
@@ -47,6 +51,8 @@ pub enum What {
         in_state: Option<Span>,
         /// Who made the change, where the kernel ran in its context.
         by: Option<Arc<Process>>,
+        /// How we know.
+        known: Known,
     },
     /// A segment sent again.
     Retransmit(Retransmit),
@@ -54,6 +60,61 @@ pub enum What {
     Reset(Reset),
     /// The end, judged.
     Close(Box<Closed>),
+    /// A socket that was there before any event told of it.
+    Sight(Box<Seen>),
+    /// A socket as the ledger believes it to be, when somebody asked.
+    State {
+        /// Its state.
+        state: TcpState,
+        /// What object has it.
+        kind: Kind,
+        /// Time in it; `None`: unknown.
+        in_state: Option<Span>,
+        /// When the kernel's timer ends it, in nanoseconds from now; `None`: no such timer.
+        left_ns: Option<u64>,
+    },
+}
+
+/// How a state change is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// An event told it.
+    Event,
+    /// The kernel was asked, and showed it.
+    Seen,
+    /// The rule of the close that was seen: with this evidence the kernel makes a minisocket.
+    Rule,
+    /// The other end, which we see too, was told that its FIN has arrived.
+    Peer,
+    /// Its timer has run out.
+    Timer,
+    /// A new connection has taken its ends.
+    Reuse,
+}
+
+impl Known {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Seen => "seen",
+            Self::Rule => "rule",
+            Self::Peer => "peer",
+            Self::Timer => "timer",
+            Self::Reuse => "reuse",
+        }
+    }
+}
+
+/// A socket that was there before any event told of it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What the kernel shows.
+    pub sight: Sight,
+    /// Least time in its state; `None`: nothing tells.
+    pub age: Option<Span>,
+    /// What tells it.
+    pub bound: Bound,
 }
 
 /// The end of a flow.

@@ -4,6 +4,7 @@ use super::{
     Closed, Entry, HOLD_NS, Ledger, What,
     cause::{Cause, Evidence, SentReset, Verdict, judge},
     connection::Closing,
+    minisocket::Beginning,
     owner::{Owner, Source},
     stranger, who,
 };
@@ -23,6 +24,7 @@ impl Ledger {
         }
         // A minisocket's RST is no evidence of why the socket before it ended, though they share the cookie.
         if matches!(event.carrier, Carrier::TimeWait) {
+            self.minisocket_reset(head.netns, &head.ends);
             return self.say_reset(event.clone(), Some(key), out);
         }
         // A request's reset is its flow's too, if we know it.
@@ -99,6 +101,15 @@ impl Ledger {
 
     /// Ends a flow and says why. `gone_ns`: it is known to be gone, but its close was not seen.
     pub(super) fn end(&mut self, key: u64, gone_ns: Option<u64>, out: &mut Vec<Entry>) {
+        self.end_flow(key, gone_ns, Cause::Unseen, out);
+    }
+
+    /// Ends a flow whose close was not seen.
+    pub(super) fn end_as(&mut self, key: u64, gone_ns: u64, cause: Cause, out: &mut Vec<Entry>) {
+        self.end_flow(key, Some(gone_ns), cause, out);
+    }
+
+    fn end_flow(&mut self, key: u64, gone_ns: Option<u64>, unseen_cause: Cause, out: &mut Vec<Entry>) {
         let Some(mut flow) = self.flows.remove(&key) else { return };
         let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
         if rare.first.is_some() {
@@ -141,7 +152,7 @@ impl Ledger {
             resets_visible: self.capabilities.resets,
         };
         let verdict =
-            if seen { judge(&evidence) } else { Verdict { cause: Cause::Unseen, continues_as: None } };
+            if seen { judge(&evidence) } else { Verdict { cause: unseen_cause, continues_as: None } };
         // These run in the closer's context; at every other close the current task is noise (docs/kernel.md).
         let closer_acts = matches!(
             verdict.cause,
@@ -154,6 +165,14 @@ impl Ledger {
         if !seen {
             flow.enter(TcpState::Close, closing.time_ns);
         }
+        let peer_told = closing.old == TcpState::LastAck && verdict.cause == Cause::Orderly;
+        let beginning = verdict.continues_as.map(|state| Beginning {
+            who: who(&flow),
+            closed: closed_by.clone(),
+            old: closing.old,
+            state,
+            time_ns: closing.time_ns,
+        });
         let closed = Closed {
             verdict,
             old: closing.old,
@@ -161,9 +180,15 @@ impl Ledger {
             duration_ns: (flow.born_ns != 0).then(|| closing.time_ns.saturating_sub(flow.born_ns)),
             dwell_ns: flow.dwell_ns,
             numbers,
-            retransmits: flow.retransmits,
+            retransmits: rare.retransmits,
             closed_by,
         };
         out.push(Entry { time_ns: closing.time_ns, who: who(&flow), what: What::Close(Box::new(closed)) });
+        if peer_told {
+            self.peer_closed(flow.netns, &flow.ends, closing.time_ns, out);
+        }
+        if let Some(beginning) = beginning {
+            self.begin_minisocket(beginning, out);
+        }
     }
 }

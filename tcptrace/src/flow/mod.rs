@@ -5,17 +5,22 @@ pub mod cause;
 mod connection;
 pub mod entry;
 mod judge;
+pub mod minisocket;
 pub mod owner;
+mod sights;
 pub mod totals;
 mod undecided;
 
 pub use connection::{DWELL_STATES, FlowId, Role, Span};
-pub use entry::{Closed, Entry, What, Who};
+pub use entry::{Closed, Entry, Known, Seen, What, Who};
+pub use minisocket::{Limits, Question};
+pub use sights::{Bound, Reconciled, least_age};
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
 use connection::Flow;
 use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
+use minisocket::Minisockets;
 use owner::{Process, Processes, Source};
 use std::{collections::VecDeque, sync::Arc};
 use totals::Totals;
@@ -57,6 +62,10 @@ pub struct Ledger {
     processes: Processes,
     totals: Totals,
     generation: u64,
+    minisockets: Minisockets,
+    /// The number of the dump that runs, or ran last.
+    round: u32,
+    reconciled: Reconciled,
     /// Since when no event was lost: a flow we did not know was at least that long in its state. 0: never.
     complete_since_ns: u64,
 }
@@ -75,6 +84,9 @@ impl Ledger {
             processes: Processes::default(),
             totals: Totals::default(),
             generation: 0,
+            minisockets: Minisockets::default(),
+            round: 0,
+            reconciled: Reconciled::default(),
             complete_since_ns: if capabilities.all_states { start_ns } else { 0 },
         }
     }
@@ -111,21 +123,27 @@ impl Ledger {
                 self.start_passive(&event, out);
             }
         }
+        self.tell_beginnings(out);
     }
 
-    /// How many flows are known now.
+    /// How many flows are known now, minisockets included.
     pub fn len(&self) -> usize {
-        self.flows.len()
+        self.flows.len() + self.minisockets.len()
     }
 
-    /// How many of them passed the filter and go on.
+    /// How many of them are sockets that passed the filter and go on.
     pub fn open_flows(&self) -> usize {
         self.flows.iter().filter(|(_, flow)| !flow.is_undecided()).count()
     }
 
+    /// How many of them are minisockets.
+    pub fn minisockets(&self) -> usize {
+        self.minisockets.len()
+    }
+
     /// No flow is known.
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+        self.len() == 0
     }
 
     /// What was counted so far.
@@ -218,16 +236,20 @@ impl Ledger {
             flow.enter(event.new, head.time_ns);
         }
         self.totals.matrix[event.old.number() as usize][event.new.number() as usize] += 1;
-        let who = who(flow);
+        let (who, ends) = (who(flow), flow.ends);
+        if child || event.old == TcpState::SynSent {
+            self.replaced(head.netns, &ends, head.time_ns, out);
+        }
         out.push(Entry {
             time_ns: head.time_ns,
             who,
-            what: What::Transition { old: event.old, new: event.new, in_state, by },
+            what: What::Transition { old: event.old, new: event.new, in_state, by, known: Known::Event },
         });
         match (event.old, event.new) {
             // The descriptor of a socket that had ended before we looked.
             (TcpState::Close, TcpState::Close) => drop(self.flows.remove(&key)),
             (_, TcpState::Close) => self.hold(key, event, out),
+            (TcpState::CloseWait, TcpState::LastAck) => self.peer_closes(head.netns, &ends),
             _ => {}
         }
     }
@@ -256,9 +278,7 @@ impl Ledger {
         }
         let place = (event.head.netns, flow.ends.lport);
         match (event.old, event.new) {
-            (Close, Listen) if self.listeners.len() < MAX_SIDE_TABLE => {
-                self.listeners.insert(place, Arc::clone(&process));
-            }
+            (Close, Listen) => self.remember_listener(place, &process),
             // With SO_REUSEPORT another process may listen on.
             (Listen, Close) if self.listeners.get(&place) == flow.opened.as_ref() => {
                 self.listeners.remove(&place);
@@ -266,6 +286,12 @@ impl Ledger {
             _ => {}
         }
         Some(process)
+    }
+
+    fn remember_listener(&mut self, place: (u32, u16), process: &Arc<Process>) {
+        if self.listeners.len() < MAX_SIDE_TABLE {
+            self.listeners.insert(place, Arc::clone(process));
+        }
     }
 
     fn process(&mut self, task: &Task) -> Arc<Process> {
@@ -292,7 +318,8 @@ impl Ledger {
             if let Some(flow) = self.flows.get_mut(&key) {
                 flow.ends.complete(&head.ends);
                 let slot = Segment::ALL.iter().position(|kind| *kind == event.segment).unwrap_or(0);
-                let counter = if failed { &mut flow.failed_sends } else { &mut flow.retransmits[slot] };
+                let rare = flow.rare();
+                let counter = if failed { &mut rare.failed_sends } else { &mut rare.retransmits[slot] };
                 *counter = counter.saturating_add(u32::from(event.segments));
                 who = self::who(flow);
             }
@@ -331,6 +358,7 @@ impl Ledger {
                 flow.at_least_since_ns = since;
                 if state == TcpState::NewSynRecv {
                     flow.role = Role::Passive;
+                    self.watch_half_open(key, head.time_ns);
                 }
             }
         } else {
@@ -340,9 +368,7 @@ impl Ledger {
 
     /// `born_ns` 0: older than we are.
     fn insert(&mut self, key: u64, head: &Head, state: TcpState, role: Role, born_ns: u64) {
-        if self.flows.len() >= self.max_flows {
-            self.evict();
-        }
+        self.make_room();
         let id = if self.capabilities.cookies && head.cookie != 0 {
             FlowId::Cookie(head.cookie)
         } else {
@@ -363,8 +389,8 @@ impl Ledger {
             dwell_ns: [0; DWELL_STATES.len()],
             opened: None,
             closed: None,
-            retransmits: [0; Segment::ALL.len()],
-            failed_sends: 0,
+            round: self.round,
+            met_ns: 0,
             rare: None,
         };
         if matches!(role, Role::Passive | Role::Unknown)
@@ -375,9 +401,16 @@ impl Ledger {
         self.flows.insert(key, flow);
     }
 
-    /// Makes room: the flow whose last event is longest ago goes first, closes that wait before all others.
-    fn evict(&mut self) {
+    /// For one flow or minisocket more. What has ended goes first: minisockets, then closes that wait; then the flow whose
+    /// last event is longest ago.
+    fn make_room(&mut self) {
+        if self.len() < self.max_flows {
+            return;
+        }
         self.totals.evicted += 1;
+        if self.minisockets.evict() {
+            return;
+        }
         while let Some((_, key)) = self.held.pop_front() {
             if self.flows.get_mut(&key).is_some_and(|flow| flow.closing().is_some()) {
                 self.flows.remove(&key);

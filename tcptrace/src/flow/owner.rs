@@ -17,6 +17,8 @@ pub enum Source {
     Close,
     /// It called shutdown().
     Shutdown,
+    /// It holds the descriptor: found by the socket's inode.
+    Descriptor,
     /// A guess: it listens on the port that the connection came in on.
     Listener,
 }
@@ -29,6 +31,7 @@ impl Source {
             Self::Listen => "listen",
             Self::Close => "close",
             Self::Shutdown => "shutdown",
+            Self::Descriptor => "descriptor",
             Self::Listener => "listener",
         }
     }

@@ -1,7 +1,7 @@
 //! Counts across all flows, for the summary.
 
 use super::cause::Cause;
-use crate::event::{Direction, Reason, Segment};
+use crate::event::{Direction, Reason, Segment, TcpState};
 use std::collections::BTreeMap;
 use tcptrace_common::state::STATES;
 
@@ -27,9 +27,24 @@ pub struct Totals {
     pub gaps: u64,
     /// Flows forgotten because there were too many.
     pub evicted: u64,
+    /// State changes that no event told, by pair of states.
+    pub inferred: Matrix,
+    /// Sockets that were there before any event told of them.
+    pub sights: u64,
+    /// States that were not what we believed, when the kernel was asked.
+    pub corrected: u64,
+    /// Flows that were gone when the kernel was asked.
+    pub vanished: u64,
+    /// Minisockets that were to be expected, but were not there when the kernel was asked: too many of them, no memory,
+    /// or their ends were used again at once.
+    pub unmade: u64,
 }
 
 impl Totals {
+    pub(super) fn inferred(&mut self, old: TcpState, new: TcpState) {
+        self.inferred[old.number() as usize][new.number() as usize] += 1;
+    }
+
     pub(super) fn retransmit(&mut self, segment: Segment, reason: Reason, segments: u64) {
         if let (Some(row), Some(column)) = (
             Segment::ALL.iter().position(|kind| *kind == segment),

@@ -36,7 +36,13 @@ impl Ledger {
         out.push(Entry {
             time_ns: first.head.time_ns,
             who,
-            what: What::Transition { old: first.old, new: first.new, in_state: None, by },
+            what: What::Transition {
+                old: first.old,
+                new: first.new,
+                in_state: None,
+                by,
+                known: super::Known::Event,
+            },
         });
     }
 

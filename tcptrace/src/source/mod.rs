@@ -15,4 +15,5 @@ pub mod machine;
 pub mod netns;
 pub mod privileges;
 pub mod sockdiag;
+pub mod sockets;
 mod tracefs;

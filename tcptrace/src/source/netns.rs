@@ -73,6 +73,7 @@ pub enum NamespaceError {
 pub struct Namespace {
     inode: u32,
     name: Option<String>,
+    path: PathBuf,
     file: Arc<File>,
 }
 
@@ -122,6 +123,11 @@ impl Namespace {
     /// Its inode number, by which events and the kernel's tools name it.
     pub fn inode(&self) -> u32 {
         self.inode
+    }
+
+    /// Where it was found. A process that it was found by may be gone since.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its name in `ip netns`, if it was found by it.
@@ -176,7 +182,7 @@ impl Namespace {
             (Ok(kind), Some(inode)) if kind == CloneFlags::CLONE_NEWNET.bits() => {
                 let name = path.parent().filter(|parent| *parent == Path::new(NAMED)).and(path.file_name());
                 let name = name.map(|name| name.to_string_lossy().into_owned());
-                Ok(Self { inode, name, file: Arc::new(file) })
+                Ok(Self { inode, name, path: path.into(), file: Arc::new(file) })
             }
             _ => Err(NamespaceError::NotNamespace(path.into())),
         }

@@ -3,7 +3,8 @@
 use super::{Bytes, Duration, Palette, carrier, errno};
 use crate::{
     event::{Carrier, Direction, Reason, Reset, Retransmit, Segment, TcpState, flag_names},
-    flow::{Closed, Entry, Role, Span, What, Who, cause::Cause},
+    flow::{Closed, Entry, Known, Role, Seen, Span, What, Who, cause::Cause},
+    sight::Kind,
     wall::Wall,
 };
 use anstyle::Style;
@@ -61,10 +62,14 @@ impl Lines {
         self.text.clear();
         // Writing to a String cannot fail.
         let style = match &entry.what {
-            What::Transition { old, new, in_state, by: _ } => self.transition(*old, *new, *in_state),
+            What::Transition { old, new, in_state, by: _, known } => {
+                self.transition(*old, *new, *in_state, *known)
+            }
             What::Retransmit(event) => self.retransmit(event),
             What::Reset(event) => self.reset(event),
             What::Close(closed) => self.close(closed),
+            What::Sight(seen) => self.sight(seen),
+            What::State { state, in_state, left_ns, .. } => self.state(*state, *in_state, *left_ns),
         };
         let dim = self.palette.dim;
         let (ends_width, owner_width) = (self.ends_width, self.owner_width);
@@ -76,7 +81,7 @@ impl Lines {
         )
     }
 
-    fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>) -> Style {
+    fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>, known: Known) -> Style {
         let _ = write!(self.text, "{:<11} -> {:<11}", old.name(), new.name());
         if old == new {
             self.text.push_str("  (descriptor closed)");
@@ -87,10 +92,50 @@ impl Lines {
             let _ = write!(self.text, "  {bound} {}", Duration(span.ns));
         }
         self.text.truncate(self.text.trim_end().len());
+        self.text.push_str(match known {
+            Known::Event => "",
+            Known::Seen => "  (seen: no event tells)",
+            Known::Rule => "  (inferred)",
+            Known::Peer => "  (inferred: the other end's FIN was acknowledged)",
+            Known::Timer => "  (inferred: its time is over)",
+            Known::Reuse => "  (inferred: a new connection has its ports)",
+        });
         match new {
             TcpState::Established | TcpState::Listen => self.palette.good,
             _ => Style::new(),
         }
+    }
+
+    fn sight(&mut self, seen: &Seen) -> Style {
+        self.state(seen.sight.state, seen.age, None);
+        self.text.push_str(" (was there already)");
+        if let Some(timer) = seen.sight.timer {
+            let left = Duration(u64::from(timer.expires_ms) * 1_000_000);
+            let _ = write!(self.text, " | {} timer in {left}", timer.kind.name());
+            if timer.retransmits > 0 {
+                let _ = write!(self.text, ", try {}", timer.retransmits);
+            }
+        }
+        let full = seen.sight.kind == Kind::Full && seen.sight.state != TcpState::Listen;
+        for (bytes, what) in [(seen.sight.receive_queue, "unread"), (seen.sight.send_queue, "unacknowledged")]
+        {
+            if full && bytes > 0 {
+                let _ = write!(self.text, " | {} {what}", Bytes(u64::from(bytes)));
+            }
+        }
+        self.palette.dim
+    }
+
+    fn state(&mut self, state: TcpState, in_state: Option<Span>, left_ns: Option<u64>) -> Style {
+        self.text.push_str(state.name());
+        if let Some(span) = in_state.filter(|span| span.exact || span.ns >= LEAST_BOUND_NS) {
+            let bound = if span.exact { "for" } else { "for at least" };
+            let _ = write!(self.text, " {bound} {}", Duration(span.ns));
+        }
+        if let Some(ns) = left_ns {
+            let _ = write!(self.text, ", {} left", Duration(ns));
+        }
+        Style::new()
     }
 
     fn retransmit(&mut self, event: &Retransmit) -> Style {

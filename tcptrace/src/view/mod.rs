@@ -1,6 +1,7 @@
 //! For people: lines, tables, units, colour. Reads what the ledger says; decides nothing.
 
 mod line;
+pub mod resync;
 pub mod summary;
 
 /// Says something on standard error. Where nobody reads that any more there is nobody to tell: no panic, as

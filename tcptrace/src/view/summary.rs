@@ -3,6 +3,7 @@
 use super::{Duration, Palette};
 use crate::{
     event::{Direction, Reason, Segment, TcpState},
+    flow::totals::Matrix,
     summary::Summary,
 };
 use std::io::{self, Write};
@@ -15,10 +16,14 @@ pub fn write(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::
     let strong = palette.strong;
     let totals = &summary.totals;
     let transitions: u64 = summary.matrix.iter().flatten().sum();
+    let minisockets = match summary.minisockets {
+        0 => String::new(),
+        count => format!(", {count} in TIME_WAIT or FIN_WAIT2 without a socket"),
+    };
     writeln!(out)?;
     writeln!(
         out,
-        "{strong}{transitions} transitions in {}{strong:#}, {} retransmitted, {} RST sent, {} RST received, {} still open",
+        "{strong}{transitions} transitions in {}{strong:#}, {} retransmitted, {} RST sent, {} RST received, {} still open{minisockets}",
         Duration(summary.duration_ns),
         totals.retransmitted(),
         totals.reset_count(Direction::Sent),
@@ -26,8 +31,16 @@ pub fn write(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::
         summary.open_flows,
     )?;
     lost(out, palette, summary)?;
-    for (old, new, count) in pairs(summary) {
+    for (old, new, count) in pairs(&summary.matrix) {
         writeln!(out, "  {:<11} -> {:<11} {count:>9}", old.name(), new.name())?;
+    }
+    for (old, new, count) in pairs(&totals.inferred) {
+        writeln!(
+            out,
+            "  {:<11} -> {:<11} {count:>9}  without an event: inferred, or seen in a dump",
+            old.name(),
+            new.name()
+        )?;
     }
     let retransmits = Segment::ALL.iter().zip(totals.retransmits).flat_map(|(segment, row)| {
         let named = Reason::ALL.iter().zip(row).filter(|(_, count)| *count > 0);
@@ -78,10 +91,10 @@ fn lost(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::Resul
     Ok(())
 }
 
-fn pairs(summary: &Summary) -> impl Iterator<Item = (TcpState, TcpState, u64)> {
+fn pairs(matrix: &Matrix) -> impl Iterator<Item = (TcpState, TcpState, u64)> {
     TcpState::ALL.into_iter().flat_map(move |old| {
         TcpState::ALL.into_iter().filter_map(move |new| {
-            let count = summary.matrix[old.number() as usize][new.number() as usize];
+            let count = matrix[old.number() as usize][new.number() as usize];
             (count > 0).then_some((old, new, count))
         })
     })

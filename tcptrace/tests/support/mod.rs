@@ -138,11 +138,12 @@ pub fn netns(number: u32) -> String {
     format!("net:[{number}]")
 }
 
-/// The states of one flow, from its transitions: the first old one, then each new one. Self-transitions left out.
+/// The states of one flow, from its events: the first old one, then each new one. Self-transitions, and what was
+/// inferred, left out.
 pub fn path(lines: &[Value], flow: &Value) -> Vec<String> {
     let mut path = Vec::new();
     for line in of_type(lines, "transition").into_iter().filter(|line| line["flow"] == *flow) {
-        if line["old"] == line["new"] {
+        if line["old"] == line["new"] || line["inferred"] == true {
             continue;
         }
         if path.is_empty() {
@@ -161,10 +162,13 @@ pub fn flow_of(lines: &[Value], netns: u32, role: &str) -> Option<Value> {
 
 /// The state that a flow is in now as the lines tell it, minisockets included; `None`: it is gone, or not yet there.
 pub fn state_now(lines: &[Value], flow: &Value) -> Option<String> {
-    let last = |kind| lines.iter().rev().find(|line| line["type"] == kind && line["flow"] == *flow);
-    let state = last("transition")?["new"].as_str()?;
-    match (state, last("close")) {
-        ("CLOSE", Some(close)) => close["continues_as"].as_str().map(str::to_owned),
-        (state, _) => Some(state.to_owned()),
+    let mine = |line: &&Value| line["flow"] == *flow;
+    let last = |kind| lines.iter().filter(mine).rev().find(|line| line["type"] == kind);
+    let transition = last("transition")?;
+    let state = transition["new"].as_str()?;
+    if state != "CLOSE" || transition["inferred"] == true {
+        return (state != "CLOSE").then(|| state.to_owned());
     }
+    // A FIN_WAIT2 minisocket goes on in the state that it was in.
+    last("close")?["continues_as"].as_str().filter(|state| *state == "FIN_WAIT2").map(str::to_owned)
 }

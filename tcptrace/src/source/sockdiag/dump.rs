@@ -32,7 +32,7 @@ pub struct Dump<'a> {
     counts: DumpCounts,
     /// When the kernel filled the datagram that we receive next.
     filled: Taken,
-    interrupted: bool,
+    pub(super) interrupted: bool,
     finished: bool,
 }
 

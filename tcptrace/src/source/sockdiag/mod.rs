@@ -4,6 +4,8 @@
 mod codec;
 mod dump;
 mod query;
+#[cfg(test)]
+mod tests;
 
 use super::{
     live::boot_time_ns,
@@ -93,13 +95,16 @@ impl SockDiag {
 
     /// Begins to list sockets. A [`Dump`] that is dropped half-way is no harm.
     ///
+    /// Namespaces share one table, which is walked for each of them: even the list of an empty one takes a while where
+    /// another has many sockets.
+    ///
     /// # Errors
     /// If the kernel refuses.
     pub fn dump(&mut self, query: Query) -> Result<Dump<'_>, DiagError> {
         Dump::begin(self, query)
     }
 
-    /// The one socket with these ends and this cookie, of any kind, with all detail; `None`: there is none any more.
+    /// The one socket with these ends and this cookie (0: whatever it is), of any kind, with all detail; `None`: there is none any more.
     ///
     /// Costs a few microseconds, for listeners a walk over the listeners. Not found is a socket bound to an interface
     /// ([`search`](Self::search) finds it) unless another socket bound to the same one was seen here before.
@@ -134,7 +139,7 @@ impl SockDiag {
         let mut dump = self.dump(query)?;
         let mut sights = Vec::new();
         while dump.next_batch(&mut sights)?.is_some() {
-            if let Some(found) = sights.iter().find(|sight| sight.cookie == cookie) {
+            if let Some(found) = sights.iter().find(|sight| [0, sight.cookie].contains(&cookie)) {
                 return Ok(Some(*found));
             }
             sights.clear();
@@ -151,7 +156,7 @@ impl SockDiag {
                 Ok(Reply { end: Some(End::Failed(libc::ENOENT | libc::ESTALE)), .. }) => return Ok(None),
                 Ok(Reply { end: Some(End::Failed(errno)), .. }) | Err(errno) => errno,
                 // The kernel has compared the cookie. No answer at all is not "gone".
-                Ok(_) => match sights.iter().find(|sight| sight.cookie == cookie) {
+                Ok(_) => match sights.iter().find(|sight| [0, sight.cookie].contains(&cookie)) {
                     Some(sight) => return Ok(Some(*sight)),
                     None => libc::EAGAIN,
                 },

@@ -10,6 +10,9 @@ use crate::event::Ends;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use zerocopy::{FromZeros, IntoBytes};
 
+/// `INET_DIAG_NOCOOKIE`, twice: the kernel compares none.
+const NO_COOKIE: u64 = u64::MAX;
+
 /// A request in bytes, on the stack.
 pub(in super::super) struct Request {
     bytes: [u8; 80],
@@ -38,13 +41,14 @@ impl Request {
         }
     }
 
-    /// Asks for one socket, with all detail.
+    /// Asks for one socket, with all detail. Cookie 0: whatever its cookie is.
     pub(in super::super) fn look(ends: &Ends, interface: u32, cookie: u64, sequence: u32) -> Self {
         // By IPv4 addresses the kernel finds IPv6 sockets with mapped addresses, too.
         let (family, [local, remote]) = match (unmapped(ends.local), unmapped(ends.remote)) {
             (Some(local), Some(remote)) => (Family::Inet, [local, remote]),
             _ => (Family::Inet6, [ends.local, ends.remote]),
         };
+        let cookie = if cookie == 0 { NO_COOKIE } else { cookie };
         let id = SocketId {
             lport: ends.lport.into(),
             rport: ends.rport.into(),

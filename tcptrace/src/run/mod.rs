@@ -1,22 +1,28 @@
-//! The one loop: wait, drain, fold, hand the entries on. Everything that can wake the program stands in [`Input`].
+//! The one loop: wait, drain, fold, ask, hand the entries on. Everything that can wake the program stands in `wake.rs`,
+//! everything that is asked of the kernel in `ask.rs`.
+
+mod ask;
+pub mod report;
+mod wake;
+
+pub use wake::Signals;
 
 use crate::{
-    flow::{Capabilities, Entry, Ledger},
+    flow::{Capabilities, Entry, Ledger, Question},
     source::{
+        filter::FilterSpec,
         hooks::Way,
         live::{Live, boot_time_ns},
+        sockets::Sockets,
     },
     summary::{LostCounts, Summary},
 };
-use std::{io, pin::Pin, time::Duration};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep, sleep_until},
-};
+use ask::Schedule;
+use report::Resync;
+use std::{io, time::Duration};
+use tokio::time::Instant;
+use wake::{Input, Pace, Wake};
 
-/// How often the ring is emptied while there is something in it: with the time to print, well below 50 ms from event
-/// to line.
-const DRAIN_EVERY: Duration = Duration::from_millis(20);
 /// After so many empty looks in a row the timer stops, and the kernel wakes us at the next record.
 const IDLE_AFTER: u32 = 50;
 /// How often the kernel's loss counters are read; also the longest sleep.
@@ -25,14 +31,6 @@ const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
 const BATCH: usize = 4096;
 /// Batches between two looks at signals: under full load the ring may never become empty.
 const BATCHES: usize = 16;
-
-/// Everything that wakes the loop.
-enum Input {
-    /// The timer, or a ring that fills up: drain.
-    Drain,
-    /// A signal, the end of `--duration`, or of what is traced.
-    Stop,
-}
 
 /// What a sink wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,27 +55,17 @@ pub trait Sink {
     /// It cannot be written.
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()>;
 
+    /// The kernel was asked for all its sockets.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()>;
+
     /// A batch is complete: show it.
     ///
     /// # Errors
     /// It cannot be written.
     fn flush(&mut self) -> io::Result<()>;
-}
-
-/// SIGINT and SIGTERM, heard from now on.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// To be called before anything is attached: from then on a signal ends the trace instead of the process.
-    ///
-    /// # Errors
-    /// The reactor's.
-    pub fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
 }
 
 /// A trace from a started source to a sink.
@@ -89,11 +77,30 @@ pub struct Run {
     started_ns: u64,
     lost: LostCounts,
     calls: bool,
+    filter: FilterSpec,
+    sockets: Sockets,
+    schedule: Schedule,
+    questions: Vec<Question>,
+}
+
+/// What a run needs to know beside its source.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What is traced; the same that the programs were given.
+    pub filter: FilterSpec,
+    /// Flows kept at once.
+    pub max_flows: usize,
+    /// How often the kernel is asked for all its sockets; `None`: never.
+    pub resync: Option<Duration>,
 }
 
 impl Run {
-    /// Joins a started source with an empty ledger. `all_states`: nothing is hidden by a state filter.
-    pub fn new(signals: Signals, live: Live, max_flows: usize, all_states: bool) -> Self {
+    /// Joins a started source with an empty ledger.
+    pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
+        let Wanted { filter, max_flows, resync } = wanted;
+        // With a state filter most of a flow's events never come: what a dump shows could not be joined with them.
+        let all_states = filter.states.is_empty();
+        let resync = resync.filter(|_| all_states);
         let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
         let capabilities = Capabilities {
             cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
@@ -110,6 +117,10 @@ impl Run {
             started_ns,
             lost: LostCounts::default(),
             calls,
+            sockets: Sockets::new(&filter.netns, resync.is_some()),
+            filter,
+            schedule: Schedule::new(resync),
+            questions: Vec::new(),
         }
     }
 
@@ -127,19 +138,24 @@ impl Run {
         let mut wake = Wake {
             pace: Pace::Soon,
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+            due_ns: None,
         };
         let mut stop = std::pin::pin!(stop);
         let mut look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
-        let mut open = true;
+        let mut open = self.resync_if_due(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?;
         let mut empty_looks = 0;
         while open {
             match wake.next(&mut self.signals, &mut self.live, stop.as_mut()).await? {
                 Input::Stop => break,
+                Input::Ask => {
+                    open = self.show_all(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?
+                }
                 Input::Drain => match self.drain(sink) {
                     Ok(Drained { records, full, next }) => {
                         open = next == Next::Continue;
                         empty_looks = if records > 0 { 0 } else { empty_looks + 1 };
                         wake.pace = if full { Pace::Now } else { self.pace(empty_looks) };
+                        wake.due_ns = self.ledger.next_due_ns();
                     }
                     Err(error) => open = broken_pipe(error)?,
                 },
@@ -147,6 +163,9 @@ impl Run {
             if Instant::now() >= look_for_loss {
                 look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
                 open &= self.tell_loss(sink).map(|()| true).or_else(broken_pipe)?;
+            }
+            if open {
+                open = self.resync_if_due(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?;
             }
         }
         self.finish(open, sink)
@@ -180,6 +199,9 @@ impl Run {
                 self.ledger.tick(now_ns, &mut self.entries);
             }
             drained.next = self.hand_over(sink)?;
+            if !drained.full && drained.next == Next::Continue {
+                drained.next = self.ask(now_ns, sink)?;
+            }
             if !drained.full || drained.next == Next::Enough {
                 break;
             }
@@ -204,6 +226,7 @@ impl Run {
         if more.total() > 0 {
             let now_ns = boot_time_ns();
             self.ledger.lost(now_ns);
+            self.schedule.lost(now_ns);
             sink.lost(now_ns, &more)?;
         }
         Ok(())
@@ -216,7 +239,7 @@ impl Run {
         let entries = &mut self.entries;
         while self.live.drain(BATCH, |event| ledger.fold(event, entries)) == BATCH {}
         self.ledger.finish(&mut self.entries);
-        let open_flows = self.ledger.open_flows();
+        let open_flows = [self.ledger.open_flows(), self.ledger.minisockets()];
         if open {
             let rest = self.hand_over(sink).and_then(|_| self.tell_loss(sink)).and_then(|()| sink.flush());
             rest.map(|()| true).or_else(broken_pipe)?;
@@ -246,45 +269,4 @@ struct Drained {
     /// There was more than a look takes.
     full: bool,
     next: Next,
-}
-
-/// When to look into the ring again.
-#[derive(Clone, Copy)]
-enum Pace {
-    /// At once; only long enough to hear a signal.
-    Now,
-    /// On the timer.
-    Soon,
-    /// When the kernel wakes us.
-    Idle,
-}
-
-struct Wake {
-    pace: Pace,
-    deadline: Option<Instant>,
-}
-
-impl Wake {
-    async fn next(
-        &mut self,
-        signals: &mut Signals,
-        live: &mut Live,
-        stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> io::Result<Input> {
-        let pause = match self.pace {
-            Pace::Now => Duration::from_millis(1),
-            Pace::Soon => DRAIN_EVERY,
-            Pace::Idle => LOOK_FOR_LOSS_EVERY,
-        };
-        let never = Instant::now() + Duration::from_secs(86_400);
-        tokio::select! {
-            biased;
-            _ = signals.interrupt.recv() => Ok(Input::Stop),
-            _ = signals.terminate.recv() => Ok(Input::Stop),
-            () = stop => Ok(Input::Stop),
-            () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Input::Stop),
-            full = live.filling_up() => full.map(|()| Input::Drain),
-            () = sleep(pause) => Ok(Input::Drain),
-        }
-    }
 }

@@ -1,0 +1,593 @@
+//! What goes on after CLOSE: the timewait minisockets, in TIME_WAIT or (orphans that wait for the peer's FIN) in
+//! FIN_WAIT2. No tracepoint ever mentions them (docs/kernel.md). They begin by the rule of `cause.rs`, end by the
+//! kernel's timers, and whoever can ask the kernel in between is told what to ask: [`Question`].
+
+use super::{
+    Entry, FlowId, Known, Ledger, Role, Span, What, Who,
+    owner::{Owner, Process, Source},
+};
+use crate::{
+    event::{Ends, TcpState},
+    sight::{Kind, Sight, Taken},
+};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashlink::LinkedHashMap;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+/// TIME_WAIT lasts this long, whatever anybody configures (TCP_TIMEWAIT_LEN, every kernel).
+pub const TIME_WAIT_NS: u64 = 60_000_000_000;
+/// `tcp_fin_timeout`, if nobody changed it.
+pub const FIN_TIMEOUT_NS: u64 = 60_000_000_000;
+/// Timers this long expire late: the wheel's steps are 2 s wide at 60 s (5.10 to 7.3 took 60 to 62 s).
+pub const TIMER_SLACK_NS: u64 = 2_200_000_000;
+/// A minisocket that is due is asked for again after this time.
+const ASK_AGAIN_NS: u64 = 200_000_000;
+/// An orphan in FIN_WAIT2 is asked for again after one part in this many of its age,
+const LOOKS_A_LIFE: u64 = 8;
+/// but not before this.
+const LEAST_PAUSE_NS: u64 = 20_000_000;
+/// Questions that wait; what is beyond goes unasked.
+const MAX_QUESTIONS: usize = 4096;
+
+/// What the namespace's settings say about minisockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `tcp_fin_timeout`, in nanoseconds.
+    pub fin_timeout_ns: u64,
+    /// `tcp_max_tw_buckets`; beyond it the kernel makes none. `None`: unknown.
+    pub max_minisockets: Option<u64>,
+}
+
+impl Default for Limits {
+    /// The kernel's own, where a namespace could not be asked.
+    fn default() -> Self {
+        Self { fin_timeout_ns: FIN_TIMEOUT_NS, max_minisockets: None }
+    }
+}
+
+impl Limits {
+    /// How long a minisocket lasts from its beginning. With a tcp_fin_timeout above 60 s an orphan first stays a full
+    /// socket; the minisocket then gets the part above 60 s (seen on 5.10, 6.18, 7.3).
+    fn life(&self, state: TcpState) -> u64 {
+        match (state, self.fin_timeout_ns) {
+            (TcpState::TimeWait, _) => TIME_WAIT_NS,
+            (_, ns @ ..=TIME_WAIT_NS) => ns,
+            (_, ns) => ns - TIME_WAIT_NS,
+        }
+    }
+}
+
+/// Something only the kernel knows: is this socket there, and in which state?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whom the answer is for.
+    pub(super) subject: Subject,
+    /// Where to ask.
+    pub netns: u32,
+    /// The socket's ends.
+    pub ends: Ends,
+    /// Its cookie; 0: unknown.
+    pub cookie: u64,
+}
+
+/// Whom a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// A minisocket, by its number.
+    Minisocket(u64),
+    /// A flow, by its key.
+    Flow(u64),
+}
+
+#[derive(Debug)]
+struct Minisocket {
+    id: FlowId,
+    ends: Ends,
+    netns: u32,
+    role: Role,
+    state: TcpState,
+    /// When it entered its state.
+    since_ns: u64,
+    /// `false`: at least since then.
+    exact: bool,
+    /// When its timer expires.
+    ends_ns: u64,
+    opened: Option<Arc<Process>>,
+    opened_source: Source,
+    closed: Option<Arc<Process>>,
+    closed_source: Source,
+    /// The state it came from, until its beginning is told.
+    untold: Option<TcpState>,
+    /// When to ask for it; earlier plans are void.
+    ask_ns: u64,
+    round: u32,
+}
+
+impl Minisocket {
+    fn who(&self) -> Who {
+        let owner = |process: &Option<Arc<Process>>, source| {
+            process.as_ref().map(|process| Owner { process: Arc::clone(process), source })
+        };
+        let opened = owner(&self.opened, self.opened_source);
+        let owner = opened.or_else(|| owner(&self.closed, self.closed_source));
+        Who { id: self.id, netns: self.netns, ends: self.ends, role: self.role, owner }
+    }
+
+    fn cookie(&self) -> u64 {
+        if let FlowId::Cookie(cookie) = self.id { cookie } else { 0 }
+    }
+
+    fn enter(&mut self, state: TcpState, now_ns: u64, known: Known) -> Entry {
+        let span = Span { ns: now_ns.saturating_sub(self.since_ns), exact: self.exact };
+        let entry = Entry {
+            time_ns: now_ns,
+            who: self.who(),
+            what: What::Transition { old: self.state, new: state, in_state: Some(span), by: None, known },
+        };
+        (self.state, self.since_ns, self.exact) = (state, now_ns, true);
+        entry
+    }
+}
+
+/// A socket that leaves its place to a minisocket.
+pub(super) struct Beginning {
+    pub who: Who,
+    pub closed: Option<Owner>,
+    /// The state it left.
+    pub old: TcpState,
+    /// The minisocket's state.
+    pub state: TcpState,
+    pub time_ns: u64,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Minisockets {
+    /// By number, oldest first.
+    known: LinkedHashMap<u64, Minisocket>,
+    /// Numbers, by ends.
+    by_ends: HashTable<u64>,
+    hasher: DefaultHashBuilder,
+    /// When to ask, or to believe the timer.
+    due: BinaryHeap<Reverse<(u64, Subject)>>,
+    /// To be asked at once.
+    questions: VecDeque<Subject>,
+    limits: HashMap<u32, Limits>,
+    count: HashMap<u32, u64>,
+    last: u64,
+}
+
+impl Minisockets {
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn set_limits(&mut self, netns: u32, limits: Limits) {
+        self.limits.insert(netns, limits);
+    }
+
+    pub fn limits(&self, netns: u32) -> Limits {
+        self.limits.get(&netns).copied().unwrap_or_default()
+    }
+
+    /// Something about this subject is to be looked at then.
+    pub fn look_at(&mut self, time_ns: u64, subject: Subject) {
+        self.due.push(Reverse((time_ns, subject)));
+    }
+
+    fn plan(&mut self, number: u64, time_ns: u64) {
+        if let Some(minisocket) = self.known.get_mut(&number) {
+            minisocket.ask_ns = time_ns;
+            self.look_at(time_ns, Subject::Minisocket(number));
+        }
+    }
+
+    /// `true`: it is asked for soon. `false`: there are too many.
+    fn ask_now(&mut self, number: u64) -> bool {
+        let room = self.questions.len() < MAX_QUESTIONS;
+        if room {
+            self.questions.push_back(Subject::Minisocket(number));
+        }
+        room
+    }
+
+    fn insert(&mut self, minisocket: Minisocket) -> u64 {
+        self.last += 1;
+        let number = self.last;
+        *self.count.entry(minisocket.netns).or_default() += 1;
+        let hash = self.hasher.hash_one(minisocket.ends);
+        self.known.insert(number, minisocket);
+        let (known, hasher) = (&self.known, &self.hasher);
+        let rehash = |number: &u64| known.get(number).map_or(0, |other| hasher.hash_one(other.ends));
+        self.by_ends.insert_unique(hash, number, rehash);
+        number
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Minisocket> {
+        let minisocket = self.known.remove(&number)?;
+        let hash = self.hasher.hash_one(minisocket.ends);
+        if let Ok(entry) = self.by_ends.find_entry(hash, |other| *other == number) {
+            entry.remove();
+        }
+        if let Some(count) = self.count.get_mut(&minisocket.netns) {
+            *count = count.saturating_sub(1);
+        }
+        Some(minisocket)
+    }
+
+    /// Makes room. `true`: one was forgotten.
+    pub fn evict(&mut self) -> bool {
+        let Some(oldest) = self.known.front().map(|(number, _)| *number) else { return false };
+        self.remove(oldest).is_some()
+    }
+
+    fn with_ends(&self, ends: &Ends) -> impl Iterator<Item = (u64, &Minisocket)> {
+        let hash = self.hasher.hash_one(ends);
+        let found =
+            self.by_ends.iter_hash(hash).filter_map(|number| Some((*number, self.known.get(number)?)));
+        found.filter(move |(_, minisocket)| minisocket.ends == *ends)
+    }
+
+    fn find(&self, sight: &Sight) -> Option<u64> {
+        let same = |minisocket: &Minisocket| {
+            minisocket.netns == sight.netns && [0, sight.cookie].contains(&minisocket.cookie())
+        };
+        self.with_ends(&sight.ends).find(|(_, minisocket)| same(minisocket)).map(|(number, _)| number)
+    }
+}
+
+impl Ledger {
+    /// What a namespace's settings say. Without them the kernel's defaults are assumed.
+    pub fn set_limits(&mut self, netns: u32, limits: Limits) {
+        self.minisockets.set_limits(netns, limits);
+    }
+
+    /// A minisocket takes the place of a socket: so says the rule. The kernel is to be asked.
+    pub(super) fn begin_minisocket(&mut self, beginning: Beginning, out: &mut Vec<Entry>) {
+        let Beginning { who, closed, old, state, time_ns } = beginning;
+        let limits = self.minisockets.limits(who.netns);
+        let there = self.minisockets.count.get(&who.netns).copied().unwrap_or(0);
+        if limits.max_minisockets.is_some_and(|most| there >= most) {
+            self.totals.unmade += 1;
+            return;
+        }
+        self.replaced(who.netns, &who.ends, time_ns, out);
+        self.make_room();
+        let life = limits.life(state);
+        let (opened, opened_source) = split(who.owner);
+        let (closed, closed_source) = split(closed);
+        let number = self.minisockets.insert(Minisocket {
+            id: who.id,
+            ends: who.ends,
+            netns: who.netns,
+            role: who.role,
+            state,
+            since_ns: time_ns,
+            exact: true,
+            ends_ns: time_ns.saturating_add(life),
+            opened,
+            opened_source,
+            closed,
+            closed_source,
+            untold: Some(old),
+            ask_ns: 0,
+            round: self.round,
+        });
+        self.minisockets.plan(number, time_ns.saturating_add(life));
+        if !self.minisockets.ask_now(number) {
+            self.tell_beginning(number, Known::Rule, out);
+        }
+    }
+
+    /// The peer, which we see too, sends its FIN: the minisocket changes now, or soon.
+    pub(super) fn peer_closes(&mut self, netns: u32, peer: &Ends) {
+        if let Some(number) = self.waiting_for(netns, peer, u64::MAX) {
+            self.minisockets.ask_now(number);
+        }
+    }
+
+    /// The minisocket that waits for this peer's FIN.
+    fn waiting_for(&self, netns: u32, peer: &Ends, time_ns: u64) -> Option<u64> {
+        let ours = Ends { local: peer.remote, remote: peer.local, lport: peer.rport, rport: peer.lport };
+        let waits = |(_, m): &(u64, &Minisocket)| m.state == TcpState::FinWait2 && m.since_ns <= time_ns;
+        let mut candidates = self.minisockets.with_ends(&ours).filter(waits);
+        // Another namespace may use the same addresses: without a choice it is the one, with a choice nobody knows.
+        let first = candidates.next().filter(|_| candidates.next().is_none());
+        let here = self.minisockets.with_ends(&ours).filter(waits).find(|(_, m)| m.netns == netns);
+        here.or(first).map(|(number, _)| number)
+    }
+
+    /// The peer's FIN reached the minisocket: the peer, which we see too, was told so.
+    pub(super) fn peer_closed(&mut self, netns: u32, peer: &Ends, time_ns: u64, out: &mut Vec<Entry>) {
+        let Some(number) = self.waiting_for(netns, peer, time_ns) else { return };
+        self.become_time_wait(number, time_ns, time_ns.saturating_add(TIME_WAIT_NS), Known::Peer, out);
+        self.minisockets.ask_now(number);
+    }
+
+    fn become_time_wait(
+        &mut self,
+        number: u64,
+        since_ns: u64,
+        ends_ns: u64,
+        known: Known,
+        out: &mut Vec<Entry>,
+    ) {
+        let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
+        let since_ns = since_ns.max(minisocket.since_ns);
+        minisocket.untold = None;
+        out.push(minisocket.enter(TcpState::TimeWait, since_ns, known));
+        self.totals.inferred(TcpState::FinWait2, TcpState::TimeWait);
+        minisocket.ends_ns = ends_ns;
+        self.minisockets.plan(number, ends_ns);
+    }
+
+    /// A new connection has these ends: the kernel took them from the minisocket (tcp_tw_reuse, or a SYN that came in).
+    pub(super) fn replaced(&mut self, netns: u32, ends: &Ends, time_ns: u64, out: &mut Vec<Entry>) {
+        let here = |(_, m): &(u64, &Minisocket)| m.netns == netns && m.since_ns <= time_ns;
+        let found = self.minisockets.with_ends(ends).find(here).map(|(number, _)| number);
+        if let Some(number) = found {
+            self.end_minisocket(number, time_ns, Known::Reuse, out);
+        }
+    }
+
+    /// An RST that a minisocket sent: the kernel may have removed it.
+    pub(super) fn minisocket_reset(&mut self, netns: u32, ends: &Ends) {
+        let found = self.minisockets.with_ends(ends).find(|(_, m)| m.netns == netns).map(|(n, _)| n);
+        if let Some(number) = found {
+            self.minisockets.ask_now(number);
+        }
+    }
+
+    fn end_minisocket(&mut self, number: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
+        self.tell_beginning(number, Known::Rule, out);
+        let Some(mut minisocket) = self.minisockets.remove(number) else { return };
+        let old = minisocket.state;
+        out.push(minisocket.enter(TcpState::Close, now_ns.max(minisocket.since_ns), known));
+        self.totals.inferred(old, TcpState::Close);
+    }
+
+    /// Says that it began, unless that is told already.
+    fn tell_beginning(&mut self, number: u64, known: Known, out: &mut Vec<Entry>) {
+        let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
+        let Some(old) = minisocket.untold.take() else { return };
+        // The state of an orphan in FIN_WAIT2 goes on: nothing to tell.
+        if old == minisocket.state {
+            return;
+        }
+        let (new, who) = (minisocket.state, minisocket.who());
+        let what = What::Transition { old, new, in_state: None, by: None, known };
+        out.push(Entry { time_ns: minisocket.since_ns, who, what });
+        self.totals.inferred(old, new);
+    }
+
+    /// Nobody will be asked any more.
+    pub(super) fn tell_beginnings(&mut self, out: &mut Vec<Entry>) {
+        for subject in std::mem::take(&mut self.minisockets.questions) {
+            if let Subject::Minisocket(number) = subject {
+                self.tell_beginning(number, Known::Rule, out);
+            }
+        }
+    }
+
+    /// What to ask the kernel now, at most so many. Every question wants [`Ledger::answer`] or [`Ledger::unanswered`].
+    pub fn questions(&mut self, now_ns: u64, most: usize, out: &mut Vec<Question>) {
+        while out.len() < most
+            && let Some(subject) = self.minisockets.questions.pop_front()
+        {
+            out.extend(self.question(subject));
+        }
+        while out.len() < most
+            && let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
+            && due_ns <= now_ns
+        {
+            self.minisockets.due.pop();
+            if self.is_due(subject, due_ns) {
+                out.extend(self.question(subject));
+            }
+        }
+    }
+
+    /// Believes rule and timer where the time to ask is over.
+    pub fn overdue(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
+        while let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
+            && due_ns.saturating_add(TIMER_SLACK_NS) <= now_ns
+        {
+            self.minisockets.due.pop();
+            if self.is_due(subject, due_ns)
+                && let Some(question) = self.question(subject)
+            {
+                self.unanswered(&question, now_ns, out);
+            }
+        }
+    }
+
+    /// When the next question is due, on the events' clock; `None`: there is none.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        if !self.minisockets.questions.is_empty() {
+            return Some(0);
+        }
+        self.minisockets.due.peek().map(|Reverse((due_ns, _))| *due_ns)
+    }
+
+    /// Not superseded by another plan.
+    fn is_due(&self, subject: Subject, due_ns: u64) -> bool {
+        match subject {
+            Subject::Minisocket(number) => {
+                self.minisockets.known.get(&number).is_some_and(|m| m.ask_ns == due_ns)
+            }
+            Subject::Flow(key) => self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv),
+        }
+    }
+
+    fn question(&self, subject: Subject) -> Option<Question> {
+        let (netns, ends, id) = match subject {
+            Subject::Minisocket(number) => {
+                self.minisockets.known.get(&number).map(|m| (m.netns, m.ends, m.id))?
+            }
+            Subject::Flow(key) => self.flows.get(&key).map(|flow| (flow.netns, flow.ends, flow.id))?,
+        };
+        let cookie = if let FlowId::Cookie(cookie) = id { cookie } else { 0 };
+        Some(Question { subject, netns, ends, cookie })
+    }
+
+    /// The kernel's answer; `None`: there is no such socket.
+    pub fn answer(&mut self, question: &Question, sight: Option<&Sight>, taken: Taken, out: &mut Vec<Entry>) {
+        match (question.subject, sight) {
+            (Subject::Minisocket(number), Some(sight)) if sight.kind == Kind::Minisocket => {
+                self.see_minisocket(number, sight, taken, out);
+            }
+            (Subject::Minisocket(number), _) => {
+                let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
+                if minisocket.untold.take().is_some() {
+                    // It never was (the table was full, memory short), or its ends were used again at once.
+                    self.totals.unmade += 1;
+                    self.minisockets.remove(number);
+                } else {
+                    self.end_minisocket(number, taken.from_ns, Known::Seen, out);
+                }
+            }
+            (Subject::Flow(_), Some(sight)) => self.sight(sight, taken, None, out),
+            (Subject::Flow(key), None) => self.absent(key, taken, out),
+        }
+    }
+
+    /// Nobody could ask: the rule and the timer are believed.
+    pub fn unanswered(&mut self, question: &Question, now_ns: u64, out: &mut Vec<Entry>) {
+        match question.subject {
+            Subject::Minisocket(number) => {
+                self.tell_beginning(number, Known::Rule, out);
+                let Some(minisocket) = self.minisockets.known.get(&number) else { return };
+                let ends_ns = minisocket.ends_ns;
+                if ends_ns <= now_ns {
+                    self.end_minisocket(number, ends_ns, Known::Timer, out);
+                } else {
+                    self.minisockets.plan(number, ends_ns);
+                }
+            }
+            Subject::Flow(key) => self.unasked_half_open(key, now_ns, out),
+        }
+    }
+
+    /// A minisocket as the kernel shows it.
+    fn see_minisocket(&mut self, number: u64, sight: &Sight, taken: Taken, out: &mut Vec<Entry>) {
+        let round = self.round;
+        let left_ns = left_ns(sight);
+        let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
+        minisocket.round = round;
+        // What we inferred may be younger than what was seen.
+        if minisocket.since_ns >= taken.from_ns && minisocket.untold.is_none() {
+            return;
+        }
+        let ends_ns = left_ns.map_or(minisocket.ends_ns, |left| taken.to_ns.saturating_add(left));
+        match (minisocket.state, sight.state) {
+            (TcpState::FinWait2, TcpState::TimeWait) => {
+                // A repeated FIN restarts the 60 s: it began then, or before.
+                let since_ns = ends_ns.saturating_sub(TIME_WAIT_NS).min(taken.to_ns);
+                self.become_time_wait(number, since_ns, ends_ns, Known::Seen, out);
+            }
+            (TcpState::TimeWait, TcpState::FinWait2) => {
+                // The rule was wrong: no FIN had come.
+                self.totals.corrected += 1;
+                minisocket.state = TcpState::FinWait2;
+                minisocket.ends_ns = ends_ns;
+                if minisocket.untold.take().is_none() {
+                    let known = Known::Seen;
+                    let (old, new) = (TcpState::TimeWait, TcpState::FinWait2);
+                    let who = minisocket.who();
+                    let what = What::Transition { old, new, in_state: None, by: None, known };
+                    out.push(Entry { time_ns: taken.from_ns, who, what });
+                }
+            }
+            _ => {
+                minisocket.ends_ns = ends_ns;
+                self.tell_beginning(number, Known::Seen, out);
+            }
+        }
+        self.plan_next(number, taken.to_ns);
+    }
+
+    /// When to ask for it again, after an answer.
+    fn plan_next(&mut self, number: u64, now_ns: u64) {
+        let Some(minisocket) = self.minisockets.known.get(&number) else { return };
+        let soon_ns = now_ns.saturating_add(ASK_AGAIN_NS);
+        let mut again_ns = minisocket.ends_ns.max(soon_ns);
+        if minisocket.state == TcpState::FinWait2 {
+            // The peer's FIN may come any time, and no event tells: the older, the rarer we look.
+            let age_ns = now_ns.saturating_sub(minisocket.since_ns);
+            again_ns = again_ns.min(now_ns.saturating_add(LEAST_PAUSE_NS.max(age_ns / LOOKS_A_LIFE)));
+        }
+        self.minisockets.plan(number, again_ns);
+    }
+
+    /// A minisocket in a dump.
+    pub(super) fn sight_minisocket(&mut self, sight: &Sight, taken: Taken, out: &mut Vec<Entry>) -> bool {
+        if let Some(number) = self.minisockets.find(sight) {
+            self.see_minisocket(number, sight, taken, out);
+            return false;
+        }
+        // Its socket's close waits to be judged: the minisocket begins then.
+        if self.flows.get_mut(&sight.cookie).is_some_and(|flow| flow.closing().is_some()) {
+            return false;
+        }
+        self.make_room();
+        let left_ns = left_ns(sight).unwrap_or(0);
+        let life = self.minisockets.limits(sight.netns).life(sight.state);
+        let ends_ns = taken.to_ns.saturating_add(left_ns);
+        // TCP_LINGER2 may have given an orphan another time: then this is no bound, and 0 is one.
+        let since_ns = ends_ns.saturating_sub(life).min(taken.from_ns);
+        let since_ns = if sight.state == TcpState::TimeWait { since_ns } else { taken.from_ns };
+        let number = self.minisockets.insert(Minisocket {
+            id: FlowId::Cookie(sight.cookie),
+            ends: sight.ends,
+            netns: sight.netns,
+            role: Role::Unknown,
+            state: sight.state,
+            since_ns,
+            exact: false,
+            ends_ns,
+            opened: None,
+            opened_source: Source::Connect,
+            closed: None,
+            closed_source: Source::Close,
+            untold: None,
+            ask_ns: 0,
+            round: self.round,
+        });
+        self.plan_next(number, taken.to_ns);
+        true
+    }
+
+    /// Minisockets of these namespaces that a complete dump did not show.
+    pub(super) fn unseen_minisockets(&self, covered: &dyn Fn(u32) -> bool, from_ns: u64) -> Vec<Question> {
+        let unseen = |m: &Minisocket| m.round != self.round && covered(m.netns) && m.since_ns < from_ns;
+        let numbers = self.minisockets.known.iter().filter(|(_, m)| unseen(m)).map(|(number, _)| *number);
+        numbers.filter_map(|number| self.question(Subject::Minisocket(number))).collect()
+    }
+
+    /// Every minisocket, as the ledger believes.
+    pub(super) fn minisocket_states(&self, now_ns: u64, mut take: impl FnMut(Entry)) {
+        for (_, minisocket) in self.minisockets.known.iter().filter(|(_, m)| m.untold.is_none()) {
+            let span = Span { ns: now_ns.saturating_sub(minisocket.since_ns), exact: minisocket.exact };
+            let what = What::State {
+                state: minisocket.state,
+                kind: Kind::Minisocket,
+                in_state: Some(span),
+                left_ns: Some(minisocket.ends_ns.saturating_sub(now_ns)),
+            };
+            take(Entry { time_ns: now_ns, who: minisocket.who(), what });
+        }
+    }
+}
+
+fn split(owner: Option<Owner>) -> (Option<Arc<Process>>, Source) {
+    owner.map_or((None, Source::Close), |owner| (Some(owner.process), owner.source))
+}
+
+fn left_ns(sight: &Sight) -> Option<u64> {
+    sight.timer.map(|timer| u64::from(timer.expires_ms) * 1_000_000)
+}

@@ -1,0 +1,227 @@
+//! Asking the kernel: one socket at a time where the ledger has a question, all of them at the start, after a loss, and
+//! every so often. An answer is folded only when every event before it has been.
+
+use super::{
+    BATCH, Next, Run, Sink,
+    report::{Resync, Why},
+};
+use crate::{
+    flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
+    sight::{Sight, Taken},
+    source::{
+        holders::Holders,
+        live::boot_time_ns,
+        sockdiag::{Detail, Query, States},
+    },
+};
+use hashbrown::HashSet;
+use std::{io, time::Duration};
+
+/// Questions asked between two looks at the ring, of some 3 us each: what is beyond is inferred.
+const QUESTIONS: usize = 64;
+/// Of the time, a dump may take one part in this many, however often it is asked for.
+const RESYNC_SHARE: u64 = 20;
+/// At least this long from a loss to the dump that mends it: losses come in bursts.
+const AFTER_LOSS: Duration = Duration::from_millis(500);
+/// Vanished flows asked for between two looks at the ring.
+const VANISHED: usize = 512;
+
+/// When to ask for all sockets.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    every_ns: Option<u64>,
+    due_ns: u64,
+    why: Why,
+    not_before_ns: u64,
+}
+
+impl Schedule {
+    /// At once, then every so often. `None`: never.
+    pub fn new(every: Option<Duration>) -> Self {
+        let every_ns = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
+        let due_ns = if every_ns.is_some() { 0 } else { u64::MAX };
+        Self { every_ns, due_ns, why: Why::Start, not_before_ns: 0 }
+    }
+
+    /// Events were lost.
+    pub fn lost(&mut self, now_ns: u64) {
+        if self.every_ns.is_some() {
+            let soon_ns = now_ns.saturating_add(AFTER_LOSS.as_nanos() as u64);
+            if soon_ns < self.due_ns {
+                (self.due_ns, self.why) = (soon_ns, Why::Lost);
+            }
+        }
+    }
+
+    fn due(&self, now_ns: u64) -> Option<Why> {
+        (now_ns >= self.due_ns.max(self.not_before_ns)).then_some(self.why)
+    }
+
+    fn done(&mut self, began_ns: u64, ended_ns: u64) {
+        self.due_ns = self.every_ns.map_or(u64::MAX, |every| ended_ns.saturating_add(every));
+        self.why = Why::Timer;
+        let took_ns = ended_ns.saturating_sub(began_ns);
+        self.not_before_ns = ended_ns.saturating_add(took_ns.saturating_mul(RESYNC_SHARE));
+    }
+}
+
+impl Run {
+    /// Asks what the ledger wants to know, as far as there is time for it.
+    pub(super) fn ask(&mut self, now_ns: u64, sink: &mut impl Sink) -> io::Result<Next> {
+        let mut questions = std::mem::take(&mut self.questions);
+        self.ledger.questions(now_ns, QUESTIONS, &mut questions);
+        self.put(&questions, sink)?;
+        questions.clear();
+        self.questions = questions;
+        self.ledger.overdue(now_ns, &mut self.entries);
+        self.sockets.release();
+        self.hand_over(sink)
+    }
+
+    fn put(&mut self, questions: &[Question], sink: &mut impl Sink) -> io::Result<Next> {
+        let mut answers: Vec<(&Question, Option<(Option<Sight>, Taken)>)> =
+            Vec::with_capacity(questions.len());
+        for question in questions {
+            answers.push((question, self.sockets.look(question.netns, &question.ends, question.cookie)));
+        }
+        if !questions.is_empty() {
+            self.drain_before(boot_time_ns(), sink)?;
+        }
+        let now_ns = boot_time_ns();
+        for (question, answer) in answers {
+            match answer {
+                Some((sight, taken)) => {
+                    self.ledger.answer(question, sight.as_ref(), taken, &mut self.entries);
+                }
+                None => self.ledger.unanswered(question, now_ns, &mut self.entries),
+            }
+        }
+        self.hand_over(sink)
+    }
+
+    /// Folds every event that happened before this time.
+    fn drain_before(&mut self, time_ns: u64, sink: &mut impl Sink) -> io::Result<Next> {
+        loop {
+            let (ledger, entries) = (&mut self.ledger, &mut self.entries);
+            let mut last_ns = 0;
+            let count = self.live.drain(BATCH, |event| {
+                last_ns = event.head().time_ns;
+                ledger.fold(event, entries);
+            });
+            let next = self.hand_over(sink)?;
+            if count < BATCH || last_ns >= time_ns || next == Next::Enough {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Asks for all sockets, if it is time.
+    pub(super) fn resync_if_due(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
+        match self.schedule.due(boot_time_ns()) {
+            Some(why) => self.resync(why, sink),
+            None => Ok(Next::Continue),
+        }
+    }
+
+    /// Shows every connection as the ledger has it, then asks for all sockets.
+    pub(super) fn show_all(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
+        let now_ns = boot_time_ns();
+        let mut states = Vec::new();
+        self.ledger.states(now_ns, |entry| states.push(entry));
+        for entry in states {
+            sink.entry(&entry)?;
+        }
+        self.resync(Why::Asked, sink)
+    }
+
+    /// One namespace, batch by batch, with a look at the ring between them. `None`: it could not be read.
+    fn dump(
+        &mut self,
+        netns: u32,
+        holders: &Holders,
+        batch: &mut Vec<Sight>,
+        sink: &mut impl Sink,
+    ) -> io::Result<Option<Next>> {
+        let Some(mut diag) = self.sockets.take(netns) else { return Ok(None) };
+        let mut dump = match diag.dump(Query::of(States::ALL, Detail::Full)) {
+            Ok(dump) => dump,
+            Err(error) => {
+                log::warn!("the sockets of namespace {netns} cannot be listed: {error}");
+                return Ok(None);
+            }
+        };
+        let mut next = Next::Continue;
+        let complete = loop {
+            batch.clear();
+            let taken = match dump.next_batch(batch) {
+                Ok(Some(taken)) => taken,
+                Ok(None) => break true,
+                Err(error) => {
+                    log::warn!("the sockets of namespace {netns} cannot be listed: {error}");
+                    break false;
+                }
+            };
+            next = self.drain_before(taken.to_ns, sink)?;
+            for sight in batch.iter().filter(|sight| self.filter.matches(sight)) {
+                let holder = holders.get(sight.inode).map(|holder| &holder.process);
+                self.ledger.sight(sight, taken, holder, &mut self.entries);
+            }
+            if self.hand_over(sink)? == Next::Enough || next == Next::Enough {
+                next = Next::Enough;
+                break false;
+            }
+            sink.flush()?;
+        };
+        drop(dump);
+        self.sockets.put_back(diag);
+        Ok((complete || next == Next::Enough).then_some(next))
+    }
+
+    fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
+        let began_ns = boot_time_ns();
+        for (netns, limits) in self.sockets.refresh() {
+            let fin_timeout_ns = limits.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
+            self.ledger.set_limits(netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets });
+        }
+        // Before the dump: who gets a descriptor later does so under our eyes.
+        let holders = self.sockets.holders();
+        self.ledger.begin_round();
+        let mut covered = HashSet::new();
+        let mut unread = self.sockets.unreachable();
+        let mut batch = Vec::new();
+        let mut next = Next::Continue;
+        for (netns, in_use) in self.sockets.namespaces() {
+            if !in_use {
+                covered.insert(netns);
+                continue;
+            }
+            match self.dump(netns, &holders, &mut batch, sink) {
+                Ok(Some(after)) => {
+                    next = after;
+                    covered.insert(netns);
+                }
+                Ok(None) => unread += 1,
+                Err(error) => return Err(error),
+            }
+            if next == Next::Enough {
+                return Ok(next);
+            }
+        }
+        let unseen = self.ledger.unseen(|netns| covered.contains(&netns), began_ns);
+        for some in unseen.chunks(VANISHED) {
+            next = self.put(some, sink)?;
+        }
+        let ended_ns = boot_time_ns();
+        self.schedule.done(began_ns, ended_ns);
+        let resync = Resync {
+            why,
+            duration_ns: ended_ns.saturating_sub(began_ns),
+            namespaces: covered.len() as u64,
+            unread,
+            reconciled: self.ledger.reconciled(),
+        };
+        sink.resynced(ended_ns, &resync)?;
+        sink.flush()?;
+        Ok(next)
+    }
+}

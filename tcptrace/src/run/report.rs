@@ -1,0 +1,43 @@
+//! What a dump was for, and what it came to: for whoever reads the output.
+
+use crate::flow::Reconciled;
+
+/// Why the kernel was asked for its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The trace has just begun.
+    Start,
+    /// Events were lost.
+    Lost,
+    /// It was time (`--resync`).
+    Timer,
+    /// Somebody asked (SIGUSR1).
+    Asked,
+}
+
+impl Why {
+    /// The word users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Lost => "lost",
+            Self::Timer => "timer",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+/// A dump of every namespace we can reach, joined with the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// What for.
+    pub why: Why,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: u64,
+    /// Namespaces that were dumped.
+    pub namespaces: u64,
+    /// Namespaces that were not: no permission, or they went away.
+    pub unread: u64,
+    /// What it came to.
+    pub reconciled: Reconciled,
+}

@@ -1,0 +1,93 @@
+//! Everything that wakes the loop.
+
+use super::LOOK_FOR_LOSS_EVERY;
+use crate::source::live::{Live, boot_time_ns};
+use std::{io, pin::Pin, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, sleep_until},
+};
+
+/// How often the ring is emptied while there is something in it: with the time to print, well below 50 ms from event
+/// to line.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+
+/// Everything that wakes the loop.
+pub(super) enum Input {
+    /// The timer, or a ring that fills up: drain.
+    Drain,
+    /// Somebody wants to see every connection.
+    Ask,
+    /// A signal, the end of `--duration`, or of what is traced.
+    Stop,
+}
+
+/// SIGINT, SIGTERM and SIGUSR1, heard from now on.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    ask: Signal,
+}
+
+impl Signals {
+    /// To be called before anything is attached: from then on a signal ends the trace instead of the process.
+    ///
+    /// # Errors
+    /// The reactor's.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            ask: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// When to look into the ring again.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// At once; only long enough to hear a signal.
+    Now,
+    /// On the timer.
+    Soon,
+    /// When the kernel wakes us.
+    Idle,
+}
+
+pub(super) struct Wake {
+    pub pace: Pace,
+    pub deadline: Option<Instant>,
+    /// When the ledger wants to be asked again, on the boot-time clock.
+    pub due_ns: Option<u64>,
+}
+
+impl Wake {
+    fn idle(&self) -> Duration {
+        let due = self.due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(boot_time_ns())));
+        due.map_or(LOOK_FOR_LOSS_EVERY, |due| due.clamp(DRAIN_EVERY, LOOK_FOR_LOSS_EVERY))
+    }
+
+    pub async fn next(
+        &mut self,
+        signals: &mut Signals,
+        live: &mut Live,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> io::Result<Input> {
+        let pause = match self.pace {
+            Pace::Now => Duration::from_millis(1),
+            Pace::Soon => DRAIN_EVERY,
+            Pace::Idle => self.idle(),
+        };
+        let never = Instant::now() + Duration::from_secs(86_400);
+        tokio::select! {
+            biased;
+            _ = signals.interrupt.recv() => Ok(Input::Stop),
+            _ = signals.terminate.recv() => Ok(Input::Stop),
+            () = stop => Ok(Input::Stop),
+            () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Input::Stop),
+            _ = signals.ask.recv() => Ok(Input::Ask),
+            full = live.filling_up() => full.map(|()| Input::Drain),
+            () = sleep(pause) => Ok(Input::Drain),
+        }
+    }
+}

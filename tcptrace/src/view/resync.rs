@@ -1,0 +1,31 @@
+//! What a dump came to, for people: on standard error, because it is no event.
+
+use crate::{
+    run::report::{Resync, Why},
+    tell,
+};
+
+/// Says it where there is something to say.
+pub fn tell(resync: &Resync) {
+    let found = &resync.reconciled;
+    match resync.why {
+        Why::Start if found.found > 0 => {
+            tell!("{} sockets were there already (--only sights shows them)", found.found);
+        }
+        Why::Start => {}
+        Why::Lost | Why::Asked | Why::Timer => {
+            let changed = found.corrected + found.vanished;
+            if changed > 0 {
+                tell!(
+                    "asked the kernel for its {} sockets: {} states corrected, {} connections gone unseen",
+                    found.sockets,
+                    found.corrected,
+                    found.vanished
+                );
+            }
+        }
+    }
+    if resync.unread > 0 && resync.why == Why::Start {
+        tell!("{} network namespaces could not be read: their older sockets are unknown", resync.unread);
+    }
+}
