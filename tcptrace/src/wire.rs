@@ -2,6 +2,7 @@
 //! renamed.
 
 use crate::{
+    enrich::{Place, Places},
     event::{Direction, Ends, Reason, Segment, TcpState, flag_names},
     flow::{
         Closed, DWELL_STATES, Entry, FlowId, Known, Reconciled, Seen, What, Who,
@@ -32,6 +33,12 @@ struct OwnerJson<'a> {
     comm: &'a str,
     uid: u32,
     source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -180,7 +187,14 @@ struct StateBody {
 ///
 /// # Errors
 /// None: memory is all it writes to.
-pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::Result<()> {
+pub fn entry(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    places: &mut Places,
+    entry: &Entry,
+) -> serde_json::Result<()> {
+    let place = entry.who.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
+    let place = place.as_deref();
     match &entry.what {
         What::Transition { old, new, in_state, by, known } => {
             let body = TransitionBody {
@@ -192,7 +206,7 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
                 known: known.name(),
                 by: by.as_deref().map(by_json),
             };
-            line(out, wall, "transition", entry, body)
+            line(out, wall, "transition", entry, place, body)
         }
         What::Retransmit(event) => {
             let body = RetransmitBody {
@@ -209,7 +223,7 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
                 backoff: event.backoff,
                 hook: if event.from_call { "kprobe" } else { "tracepoint" },
             };
-            line(out, wall, "retransmit", entry, body)
+            line(out, wall, "retransmit", entry, place, body)
         }
         What::Reset(event) => {
             let body = ResetBody {
@@ -219,10 +233,13 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
                 socket: crate::view::carrier(event.carrier),
                 answers: event.answers.map(flag_names),
             };
-            line(out, wall, "reset", entry, body)
+            line(out, wall, "reset", entry, place, body)
         }
-        What::Close(closed) => line(out, wall, "close", entry, close(closed)),
-        What::Sight(seen) => line(out, wall, "sight", entry, sight(seen)),
+        What::Close(closed) => {
+            let by = closed.closed_by.as_ref().and_then(|owner| places.of_owner(&owner.process));
+            line(out, wall, "close", entry, place, close(closed, by.as_deref()))
+        }
+        What::Sight(seen) => line(out, wall, "sight", entry, place, sight(seen)),
         What::State { state, kind, in_state, left_ns } => {
             let body = StateBody {
                 state: state.name(),
@@ -231,12 +248,12 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, entry: &Entry) -> serde_json::R
                 exact: in_state.is_some_and(|span| span.exact),
                 left_ns: *left_ns,
             };
-            line(out, wall, "flow", entry, body)
+            line(out, wall, "flow", entry, place, body)
         }
     }
 }
 
-fn close(closed: &Closed) -> CloseBody<'_> {
+fn close<'a>(closed: &'a Closed, place: Option<&'a Place>) -> CloseBody<'a> {
     let numbers = closed.numbers.as_ref();
     let stall = numbers.filter(|numbers| numbers.known & STALL_KNOWN != 0);
     CloseBody {
@@ -255,7 +272,7 @@ fn close(closed: &Closed) -> CloseBody<'_> {
         srtt_us: numbers.map(|n| n.srtt_us).filter(|us| *us > 0),
         min_rtt_us: numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
         dwell_ns: Dwell(closed.dwell_ns),
-        closed_by: closed.closed_by.as_ref().map(owner_json),
+        closed_by: closed.closed_by.as_ref().map(|owner| owner_json(owner, place)),
     }
 }
 
@@ -293,6 +310,7 @@ fn line(
     wall: &mut Wall,
     kind: &'static str,
     entry: &Entry,
+    place: Option<&Place>,
     body: impl Serialize,
 ) -> serde_json::Result<()> {
     let Who { id, netns, ends, role, owner } = &entry.who;
@@ -313,7 +331,7 @@ fn line(
         local: local(ends),
         remote: remote(ends),
         role: role.name(),
-        owner: owner.as_ref().map(owner_json),
+        owner: owner.as_ref().map(|owner| owner_json(owner, place)),
     };
     serde_json::to_writer(&mut *out, &line)?;
     // Neither object is empty: the brace that ends the first becomes the comma, the one that begins the second goes.
@@ -337,9 +355,17 @@ fn remote(ends: &Ends) -> End {
     End { addr: end.ip(), port: end.port() }
 }
 
-fn owner_json(owner: &Owner) -> OwnerJson<'_> {
+fn owner_json<'a>(owner: &'a Owner, place: Option<&'a Place>) -> OwnerJson<'a> {
     let Process { pid, comm, uid, .. } = &*owner.process;
-    OwnerJson { pid: *pid, comm, uid: *uid, source: owner.source.name() }
+    OwnerJson {
+        pid: *pid,
+        comm,
+        uid: *uid,
+        source: owner.source.name(),
+        unit: place.and_then(|place| place.unit.as_deref()),
+        container: place.and_then(|place| place.container.as_deref()),
+        pod: place.and_then(|place| place.pod.as_deref()),
+    }
 }
 
 fn by_json(process: &Process) -> By<'_> {

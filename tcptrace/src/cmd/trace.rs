@@ -2,6 +2,7 @@
 
 use crate::{
     cli,
+    enrich::Places,
     event::Direction,
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
     run::{Next, Sink, Wanted, report::Resync},
@@ -158,6 +159,7 @@ pub struct Output {
     palette: Palette,
     lines: Lines,
     wall: Wall,
+    places: Places,
     /// The line that is being made: serialising into a plain vector is fastest.
     line: Vec<u8>,
     /// Complete lines.
@@ -178,6 +180,7 @@ impl Output {
             palette,
             lines: Lines::new(palette),
             wall: Wall::new(wall_offset_ns()),
+            places: Places::new(),
             line: Vec::with_capacity(1024),
             buffer: BytesMut::with_capacity(2 * BATCH_BYTES),
         }
@@ -270,7 +273,7 @@ impl Sink for Output {
             return Ok(Next::Continue);
         }
         match self.format {
-            Format::Json => wire::entry(&mut self.line, &mut self.wall, entry)?,
+            Format::Json => wire::entry(&mut self.line, &mut self.wall, &mut self.places, entry)?,
             Format::Text => self.lines.entry(&mut self.line, &mut self.wall, entry)?,
         }
         // Sights and states come on top of what happens: they are not counted.

@@ -15,6 +15,8 @@ use std::{
 /// How many places are remembered, those that are gone included; the ones that nobody saw for longest are forgotten
 /// first. Far more groups than machines run, and a few MiB.
 const MAX_PLACES: usize = 16_384;
+/// How many processes' places are remembered.
+const MAX_PROCESSES: usize = 4096;
 /// An unknown id makes us walk, at most this often.
 const WALK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How deep folders are followed. Groups nest to a dozen at most, even with containers in containers.
@@ -24,6 +26,8 @@ const MAX_DEPTH: usize = 32;
 pub struct Places {
     mount: Option<PathBuf>,
     by_id: LruCache<u64, Arc<Place>>,
+    /// By pid; with the process, because pids are used again.
+    by_process: LruCache<u32, (Arc<Process>, Option<Arc<Place>>)>,
     walked: Option<Instant>,
     every: Duration,
 }
@@ -41,7 +45,20 @@ impl Places {
     }
 
     fn below(mount: Option<PathBuf>) -> Self {
-        Self { mount, by_id: LruCache::new(MAX_PLACES), walked: None, every: WALK_AT_MOST_EVERY }
+        let (by_id, by_process) = (LruCache::new(MAX_PLACES), LruCache::new(MAX_PROCESSES));
+        Self { mount, by_id, by_process, walked: None, every: WALK_AT_MOST_EVERY }
+    }
+
+    /// Where this process was when it was first asked for: cheap enough for every line of output.
+    pub fn of_owner(&mut self, process: &Arc<Process>) -> Option<Arc<Place>> {
+        if let Some((known, place)) = self.by_process.get(&process.pid)
+            && known == process
+        {
+            return place.clone();
+        }
+        let place = self.find(process);
+        self.by_process.insert(process.pid, (Arc::clone(process), place.clone()));
+        place
     }
 
     /// Where this process is: by its cgroup, or, where that says nothing (cgroup v1, hybrid hosts, groups outside of our
