@@ -15,6 +15,7 @@ pub mod process;
 pub mod run;
 pub mod sight;
 pub mod source;
+pub mod stat;
 pub mod summary;
 pub mod view;
 pub mod wall;

@@ -3,6 +3,7 @@
 mod attach;
 pub mod btf;
 pub mod cgroups;
+pub mod counters;
 pub mod filter;
 mod filter_maps;
 mod filter_match;
