@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, watch},
+    cmd::{doctor, stat, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -29,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// One line for each state change, retransmission, RST and close, as it happens
     Watch(Box<watch::Args>),
+    /// Sockets by state, use against limits, accept queues; with an interval also what happens by the second
+    Stat(Box<stat::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
     #[cfg(feature = "lab")]
     Lab(crate::cmd::lab::Args),

@@ -1,6 +1,8 @@
 //! The stable serialised form: one JSON object a line. `docs/events.md` is its contract; fields may be added, never
 //! renamed.
 
+pub mod stat;
+
 use crate::{
     enrich::{Place, Places},
     event::{Direction, Ends, Reason, Segment, TcpState, flag_names},

@@ -4,6 +4,7 @@ pub mod doctor;
 mod filter_args;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod stat;
 mod trace;
 pub mod watch;
 
@@ -16,6 +17,7 @@ use crate::{cli::Command, tell};
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Watch(args) => watch::run(*args),
+        Command::Stat(args) => stat::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -41,6 +41,14 @@ impl Signals {
             ask: signal(SignalKind::user_defined1())?,
         })
     }
+
+    /// Waits for SIGINT or SIGTERM.
+    pub async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// When to look into the ring again.

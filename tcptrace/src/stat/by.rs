@@ -3,6 +3,7 @@
 use super::Tally;
 use crate::{
     event::TcpState,
+    process::Process,
     sight::{Kind, Sight},
 };
 use hashbrown::{HashMap, HashSet};
@@ -46,7 +47,7 @@ pub type Listeners = HashSet<(u32, u16)>;
 /// Whose a socket is.
 pub trait Owners {
     /// The process that has a descriptor of it; of several, one. `None`: it cannot be seen.
-    fn process(&self, sight: &Sight) -> Option<(u32, Arc<str>)>;
+    fn process(&self, sight: &Sight) -> Option<Arc<Process>>;
     /// Its container, or unit. `None`: it is not known.
     fn container(&self, sight: &Sight) -> Option<Arc<str>>;
 }
@@ -56,7 +57,7 @@ pub trait Owners {
 pub struct NoOwners;
 
 impl Owners for NoOwners {
-    fn process(&self, _: &Sight) -> Option<(u32, Arc<str>)> {
+    fn process(&self, _: &Sight) -> Option<Arc<Process>> {
         None
     }
 
@@ -66,7 +67,7 @@ impl Owners for NoOwners {
 }
 
 /// A group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// Local port that somebody listens on.
     Local(u16),
@@ -77,7 +78,7 @@ pub enum Key {
     /// Network namespace.
     Netns(u32),
     /// Process.
-    Process(u32, Arc<str>),
+    Process(Arc<Process>),
     /// Container or unit.
     Container(Arc<str>),
     /// None of the groups, and why.
@@ -85,7 +86,7 @@ pub enum Key {
 }
 
 /// Why a socket is in none of the groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
     /// A listener has no peer.
     Listening,
@@ -109,6 +110,17 @@ impl Why {
     }
 }
 
+impl Key {
+    /// The order of groups of the same size: by number where there is one.
+    fn order(&self) -> (u32, String) {
+        match self {
+            Self::Local(port) | Self::Remote(port) => (u32::from(*port), self.to_string()),
+            Self::Netns(number) => (*number, String::new()),
+            _ => (0, self.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
@@ -116,7 +128,7 @@ impl fmt::Display for Key {
             Self::Remote(port) => format!("→{port}"),
             Self::Peer(address) => address.to_string(),
             Self::Netns(number) => format!("net:[{number}]"),
-            Self::Process(pid, comm) => format!("{comm}/{pid}"),
+            Self::Process(process) => format!("{}/{}", process.comm, process.pid),
             Self::Container(name) => name.to_string(),
             Self::None(why) => format!("({})", why.name()),
         };
@@ -137,7 +149,7 @@ impl By {
             Self::Peer => Key::Peer(sight.ends.remote().ip()),
             Self::Netns => Key::Netns(sight.netns),
             Self::Process => match owners.process(sight) {
-                Some((pid, comm)) => Key::Process(pid, comm),
+                Some(process) => Key::Process(process),
                 None => Key::None(why_nobody(sight)),
             },
             Self::Container => match owners.container(sight) {
@@ -190,7 +202,7 @@ impl Groups {
     /// The `most` largest groups.
     pub fn top(self, most: usize) -> Top {
         let mut groups: Vec<_> = self.tallies.into_iter().collect();
-        groups.sort_by_cached_key(|(key, tally)| (Reverse(tally.total()), key.clone()));
+        groups.sort_by_cached_key(|(key, tally)| (Reverse(tally.total()), key.order()));
         let rest = groups.split_off(most.min(groups.len()));
         let more = (self.beyond.total() == 0).then_some(rest.len());
         let mut others = self.beyond;
@@ -203,11 +215,15 @@ impl Groups {
 mod tests {
     use super::{super::tests::*, *};
 
+    fn nginx() -> Arc<Process> {
+        Arc::new(Process { pid: 42, uid: 33, cgroup: 9, comm: "nginx".into() })
+    }
+
     struct Known;
 
     impl Owners for Known {
-        fn process(&self, sight: &Sight) -> Option<(u32, Arc<str>)> {
-            (sight.inode == 5).then(|| (42, "nginx".into()))
+        fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
+            (sight.inode == 5).then(nginx)
         }
 
         fn container(&self, sight: &Sight) -> Option<Arc<str>> {
@@ -248,7 +264,7 @@ mod tests {
         let key = |by: By, sight: &Sight| by.key(sight, &Listeners::new(), &Known);
         let full = |state, inode| of(Kind::Full, state, inode);
         use TcpState::{Established, FinWait1, FinWait2, NewSynRecv};
-        assert_eq!(key(By::Process, &full(Established, 5)), Key::Process(42, "nginx".into()));
+        assert_eq!(key(By::Process, &full(Established, 5)), Key::Process(nginx()));
         assert_eq!(key(By::Process, &full(Established, 6)), Key::None(Why::Unknown));
         assert_eq!(key(By::Process, &full(Established, 0)), Key::None(Why::NotAccepted));
         assert_eq!(key(By::Process, &full(FinWait1, 0)), Key::None(Why::Closed));

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod picture;
 pub mod queues;
 pub mod rates;
+pub mod report;
 pub mod unusual;
 
 use crate::{
@@ -143,7 +144,10 @@ fn index(state: TcpState) -> usize {
 pub(crate) mod tests {
     use super::*;
     use crate::event::Ends;
-    use std::net::{IpAddr, SocketAddr};
+    use std::{
+        net::{IpAddr, SocketAddr},
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     /// A full socket with a descriptor.
     pub(crate) fn sight(state: TcpState, local: &str, remote: &str) -> Sight {
@@ -152,8 +156,9 @@ pub(crate) mod tests {
             IpAddr::V6(v6) => v6.octets(),
         };
         let [local, remote]: [SocketAddr; 2] = [local, remote].map(|end| end.parse().unwrap());
+        static COOKIES: AtomicU64 = AtomicU64::new(1);
         Sight {
-            cookie: 1,
+            cookie: COOKIES.fetch_add(1, Ordering::Relaxed),
             netns: 7,
             kind: Kind::Full,
             state,

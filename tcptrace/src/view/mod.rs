@@ -2,6 +2,7 @@
 
 mod line;
 pub mod resync;
+pub mod stat;
 pub mod summary;
 
 /// Says something on standard error. Where nobody reads that any more there is nobody to tell: no panic, as

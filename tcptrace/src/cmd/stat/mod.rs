@@ -1,0 +1,143 @@
+//! `tcptrace stat`: how many sockets are in which state, how near to the limits, and what happens to them by the second.
+
+mod look;
+mod owners;
+mod ticks;
+mod tracing;
+
+use super::{filter_args::FilterArgs, trace::Format};
+use crate::{
+    cli,
+    source::{live::wall_offset_ns, netns::Namespace},
+    stat::{by::By, report::Report},
+    view::{self, ColorChoice, Palette},
+    wall::Wall,
+    wire,
+};
+use anyhow::Context;
+use look::{Looker, Which};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+/// Arguments of `stat`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tcptrace stat                        sockets by state, limits, accept queues, and what stands out\n  \
+    tcptrace stat 1                      the same by the second, with rates\n  \
+    tcptrace stat --by port              which service has them\n  \
+    tcptrace stat --by peer --state time-wait --top 5\n  \
+    tcptrace stat 10 6 --format json     six lines of ten seconds each (docs/events.md)")]
+pub struct Args {
+    /// Time between two reports: 1, 500ms, 1m; without it there is one report, and no rates
+    #[arg(value_parser = cli::duration, allow_hyphen_values = true)]
+    interval: Option<Duration>,
+    /// Stop after this many reports
+    #[arg(value_parser = reports, allow_hyphen_values = true)]
+    count: Option<u64>,
+    /// Group the sockets
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Groups")]
+    by: Option<By>,
+    /// Groups shown; the rest is one row
+    #[arg(long, default_value_t = 20, value_parser = top, value_name = "N", help_heading = "Groups", requires = "by")]
+    top: usize,
+    /// Network namespace, instead of this one: a name of `ip netns`, a pid, a file, or net:[number]
+    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
+    netns: Vec<String>,
+    /// Every network namespace that can be found
+    #[arg(long, conflicts_with = "netns", help_heading = "Filter")]
+    all_netns: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Output format
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    format: Format,
+    /// Colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    color: ColorChoice,
+}
+
+fn reports(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("{text:?} is not a number of reports; valid are 1 and more")),
+    }
+}
+
+fn top(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(groups) if groups > 0 => Ok(groups),
+        _ => Err(format!("{text:?} is not a number of groups; valid are 1 and more")),
+    }
+}
+
+/// Looks once, or again and again.
+///
+/// # Errors
+/// What is wrong, why, and what to type.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let filter = args.filter.spec()?;
+    let which = if args.all_netns {
+        Which::All
+    } else if args.netns.is_empty() {
+        Which::These(vec![Namespace::own()?])
+    } else {
+        let open = |text: &String| Namespace::open(text);
+        Which::These(args.netns.iter().map(open).collect::<Result<_, _>>().context("--netns")?)
+    };
+    let mut looker = Looker::new(which, filter, args.by, args.top);
+    let mut output = Output::new(args.format, args.color);
+    match args.interval {
+        None => {
+            let report = looker.look()?;
+            super::trace::quietly(output.page(&report)).map(drop)
+        }
+        Some(interval) => super::block_on(ticks::run(looker, interval, args.count, output)),
+    }
+}
+
+/// Standard output, in either format.
+struct Output {
+    format: Format,
+    palette: Palette,
+    wall: Wall,
+    line: Vec<u8>,
+    first: bool,
+}
+
+impl Output {
+    fn new(format: Format, color: ColorChoice) -> Self {
+        let palette = Palette::new(color);
+        Self { format, palette, wall: Wall::new(wall_offset_ns()), line: Vec::new(), first: true }
+    }
+
+    /// The only report.
+    fn page(&mut self, report: &Report) -> io::Result<()> {
+        match self.format {
+            Format::Text => view::stat::page(&mut self.line, &self.palette, report)?,
+            Format::Json => wire::stat::line(&mut self.line, &mut self.wall, report)?,
+        }
+        self.write()
+    }
+
+    /// One of many.
+    fn tick(&mut self, report: &Report) -> io::Result<()> {
+        let first = std::mem::take(&mut self.first);
+        match self.format {
+            Format::Text => {
+                view::stat::tick::write(&mut self.line, &self.palette, &mut self.wall, report, first)?;
+            }
+            Format::Json => wire::stat::line(&mut self.line, &mut self.wall, report)?,
+        }
+        self.write()
+    }
+
+    /// A report is written at once: half a page helps nobody.
+    fn write(&mut self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(&self.line).and_then(|()| out.flush());
+        self.line.clear();
+        written
+    }
+}

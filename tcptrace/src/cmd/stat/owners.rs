@@ -1,0 +1,93 @@
+//! Whose sockets are, looked up once for a whole report.
+
+use crate::{
+    enrich::Places,
+    process::Process,
+    sight::Sight,
+    source::holders::{HolderSource, Holders, Way},
+    stat::by::{By, Owners},
+};
+use hashbrown::HashMap;
+use std::{
+    cell::{RefCell, RefMut},
+    rc::Rc,
+    sync::Arc,
+};
+
+/// Finds owners again and again.
+#[derive(Default)]
+pub struct Finder {
+    holders: Option<HolderSource>,
+    places: Rc<RefCell<Places>>,
+}
+
+/// What was found, and what was not.
+pub struct Known {
+    holders: Option<Holders>,
+    places: Rc<RefCell<Places>>,
+    /// Names by cgroup and by pid: a service has many sockets.
+    names: RefCell<HashMap<Of, Option<Arc<str>>>>,
+    /// Why something is missing.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    Cgroup(u64),
+    Process(u32),
+}
+
+impl Finder {
+    /// Looks up what grouping needs.
+    pub fn look(&mut self, by: Option<By>) -> Known {
+        let mut notes = Vec::new();
+        let holders = matches!(by, Some(By::Process | By::Container)).then(|| {
+            let holders = self.holders.get_or_insert_with(HolderSource::new).read(None);
+            if holders.unread > 0 {
+                notes.push(format!(
+                    "needs root: whose the sockets of {} processes are; they are among (unknown)",
+                    holders.unread
+                ));
+            } else if holders.way == Way::Proc {
+                notes.push(
+                    "read from /proc: a descriptor that only a later thread has is not seen".to_owned(),
+                );
+            }
+            holders
+        });
+        Known { holders, places: Rc::clone(&self.places), names: RefCell::default(), notes }
+    }
+}
+
+impl Known {
+    /// Asks once for each.
+    fn name(&self, of: Of, look: impl FnOnce(RefMut<'_, Places>) -> Option<Arc<str>>) -> Option<Arc<str>> {
+        if let Some(name) = self.names.borrow().get(&of) {
+            return name.clone();
+        }
+        let name = look(self.places.borrow_mut());
+        self.names.borrow_mut().insert(of, name.clone());
+        name
+    }
+}
+
+impl Owners for Known {
+    fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
+        self.holders.as_ref()?.get(sight.inode).map(|holder| Arc::clone(&holder.process))
+    }
+
+    /// By the cgroup it was made in. Where that is the root, as with cgroup v1 it always is, by that of its process.
+    fn container(&self, sight: &Sight) -> Option<Arc<str>> {
+        let by_cgroup = sight.cgroup.and_then(|id| {
+            self.name(Of::Cgroup(id), |mut places| {
+                places.of(id).filter(|place| !place.is_root()).map(|place| place.name().into())
+            })
+        });
+        by_cgroup.or_else(|| {
+            let process = self.process(sight)?;
+            self.name(Of::Process(process.pid), |mut places| {
+                places.find(&process).map(|place| place.name().into())
+            })
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! Transitions, retransmissions and resets by kind, from the kernel programs. The events themselves are folded and
+//! dropped: the ledger is what knows a RST from something that only looks like one.
+
+use crate::{
+    error::StartError,
+    event::Direction,
+    flow::{Capabilities, DEFAULT_MAX_FLOWS, Entry, Ledger},
+    source::{
+        filter::FilterSpec,
+        live::{Live, boot_time_ns},
+        load::LoadOptions,
+    },
+    stat::rates::Traced,
+    summary::LostCounts,
+};
+use std::io;
+
+/// Records folded at once.
+const BATCH: usize = 4096;
+/// Batches between two looks at signals and the clock: under full load the ring may never become empty.
+const BATCHES: usize = 64;
+
+/// A trace that only counts.
+pub struct Tracing {
+    live: Live,
+    ledger: Ledger,
+    entries: Vec<Entry>,
+}
+
+impl Tracing {
+    /// Attaches.
+    ///
+    /// # Errors
+    /// Why nothing can be traced, for people, in one line.
+    pub fn start(filter: FilterSpec) -> Result<Self, String> {
+        let all_states = filter.states.is_empty();
+        let live =
+            Live::start(&LoadOptions { filter, ..LoadOptions::default() }).map_err(|error| why(&error))?;
+        let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem)).is_some();
+        let capabilities = Capabilities {
+            cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
+            resets: attached("send_reset") && attached("receive_reset"),
+            all_states,
+        };
+        let ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
+        Ok(Self { live, ledger, entries: Vec::new() })
+    }
+
+    /// Waits until the ring fills up.
+    ///
+    /// # Errors
+    /// The reactor's.
+    pub async fn filling_up(&mut self) -> io::Result<()> {
+        self.live.filling_up().await
+    }
+
+    /// Empties the ring, or a good part of it.
+    pub fn drain(&mut self) {
+        let now_ns = boot_time_ns();
+        let (ledger, entries) = (&mut self.ledger, &mut self.entries);
+        for _ in 0..BATCHES {
+            let count = self.live.drain(BATCH, |event| ledger.fold(event, entries));
+            entries.clear();
+            if count < BATCH {
+                ledger.tick(now_ns, entries);
+                entries.clear();
+                return;
+            }
+        }
+    }
+
+    /// What was counted since it was attached.
+    pub fn read(&mut self) -> Traced {
+        self.drain();
+        let counters = self.live.counters();
+        let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable()).total();
+        let totals = self.ledger.totals();
+        let mut matrix = counters.matrix;
+        for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
+            row.iter_mut().zip(late).for_each(|(count, late)| *count += late);
+        }
+        let resets = [Direction::Sent, Direction::Received].map(|way| totals.reset_count(way));
+        Traced { matrix, retransmits: totals.retransmits, resets, lost }
+    }
+}
+
+fn why(error: &StartError) -> String {
+    const WHAT: &str = "changes of state by pair, retransmissions by kind, RSTs by direction";
+    match error {
+        StartError::Capability { missing, .. } => format!("needs root: {WHAT} ({})", missing.join(" and ")),
+        error => {
+            let text = error.to_string();
+            format!("no {WHAT}: {}", text.lines().next().unwrap_or_default())
+        }
+    }
+}
