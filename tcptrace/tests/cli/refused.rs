@@ -38,7 +38,7 @@ fn both_helps_of_each_command_list_every_flag() {
 #[test]
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
-    let (watch, lab, doctor) = (listed("watch"), listed("lab"), listed("doctor"));
+    let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -47,11 +47,11 @@ fn every_flag_has_its_tests() {
     let rest: BTreeSet<_> = lab.iter().filter(|flag| *flag != "--list").cloned().collect();
     assert_eq!(tested, rest, "good values of `lab`");
 
-    let any_value = ["--comm", "--btf", "--summary", "--list"];
-    for (name, flags) in [("watch", &watch), ("lab", &lab), ("doctor", &doctor)] {
+    let any_value = ["--comm", "--btf", "--summary", "--list", "--all-netns"];
+    for (name, flags) in [("watch", &watch), ("stat", &stat), ("lab", &lab), ("doctor", &doctor)] {
         for flag in flags.iter().filter(|flag| !any_value.contains(&flag.as_str())) {
             let refused = REFUSED.iter().any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
-            // What `lab` and `doctor` share with `watch` is one piece of code.
+            // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
         }
     }
@@ -162,6 +162,25 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["watch", "--max-flows", "100000001"], &["--max-flows", "\"100000001\"", FLOWS]),
     (&["watch", "--max-flows", "many"], &["--max-flows", "\"many\"", FLOWS]),
     (&["watch", "--btf"], &["--btf", "a value is required"]),
+    (&["stat", "0"], &["[INTERVAL]", "\"0\"", TIMES]),
+    (&["stat", "-1"], &["[INTERVAL]", "\"-1\"", TIMES]),
+    (&["stat", "abc"], &["[INTERVAL]", "\"abc\"", TIMES]),
+    (&["stat", ""], &["[INTERVAL]", TIMES]),
+    (&["stat", "1", "0"], &["[COUNT]", "\"0\"", "valid are 1 and more"]),
+    (&["stat", "1", "-1"], &["[COUNT]", "\"-1\"", "valid are 1 and more"]),
+    (&["stat", "1", "2", "3"], &["'3'", HELP]),
+    (&["stat", "--by", "nothing"], &["--by", "'nothing'", "port, process, container, netns, peer"]),
+    (&["stat", "--by", "port", "--top", "0"], &["--top", "\"0\"", "valid are 1 and more"]),
+    (&["stat", "--top", "5"], &["--by"]),
+    (&["stat", "--netns", "no-such"], &["--netns", "\"no-such\"", "`ip netns`", "/run/netns/no-such"]),
+    (&["stat", "--netns", "net:[1]"], &["--netns", "\"net:[1]\"", "`lsns -t net`"]),
+    (&["stat", "--netns", "/proc/self/ns/mnt"], &["--netns", "is not a network namespace"]),
+    (&["stat", "--netns", "1", "--all-netns"], &["--netns", "--all-netns", "cannot be used with"]),
+    (&["stat", "--port", "0"], &["--port", "\"0\"", PORTS]),
+    (&["stat", "--state", "OPEN"], &["--state", "\"OPEN\"", "is not a TCP state"]),
+    (&["stat", "--uid", "no-such-user"], &["--uid no-such-user", "no such user"]),
+    (&["stat", "--format", "xml"], &["--format", "'xml'", "text, json"]),
+    (&["stat", "--duration", "5s"], &["'--duration'", HELP]),
     (&["lab"], &["--list"]),
     (&["lab", "handshake", "refused"], &["'refused'", HELP]),
     (&["lab", "handshake", "--family", "5"], &["--family", "'5'", "4, 6"]),
@@ -230,7 +249,10 @@ fn scenarios_are_listed() {
 /// Nobody reads: that is an end, not an error.
 #[test]
 fn what_is_only_printed_may_go_into_a_closed_pipe() {
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 9] = [
+        &["stat"],
+        &["stat", "--format", "json"],
+        &["stat", "50ms"],
         &["lab", "--list"],
         &["doctor"],
         &["doctor", "--format", "json"],
@@ -251,7 +273,13 @@ fn what_is_only_printed_may_go_into_a_closed_pipe() {
 /// What cannot be written is an error that is told.
 #[test]
 fn a_full_disk_is_an_error() {
-    for args in [&["lab", "--list"] as &[_], &["doctor"], &["doctor", "--format", "json"]] {
+    for args in [
+        &["lab", "--list"] as &[_],
+        &["stat"],
+        &["stat", "50ms"],
+        &["doctor"],
+        &["doctor", "--format", "json"],
+    ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
         let none: [&str; 0] = [];
         let output = program(args, &none).stdout(full).output().expect("it runs");
