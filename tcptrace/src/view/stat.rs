@@ -28,10 +28,10 @@ const FIRST: usize = 28;
 pub fn page(out: &mut impl Write, palette: &Palette, report: &Report) -> io::Result<()> {
     unusual(out, palette, report)?;
     states(out, palette, report)?;
+    groups(out, palette, report)?;
     limits(out, palette, report)?;
     queues(out, palette, report)?;
     since_began(out, palette, report)?;
-    groups(out, palette, report)?;
     notes(out, palette, report)
 }
 
@@ -76,12 +76,12 @@ fn details(all: &Tally, state: TcpState) -> String {
         TcpState::FinWait2 => &[
             (fin_wait2.held, "held by a program"),
             (fin_wait2.orphans, "orphans"),
-            (fin_wait2.minisockets, "orphans as minisockets"),
+            (fin_wait2.minisockets, "minisockets"),
         ],
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => &[(all.orphans_in(state), "orphans")],
         _ => &[(all.unaccepted_in(state), "not accepted yet")],
     };
-    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what} {count}"));
     told.collect::<Vec<_>>().join(", ")
 }
 
@@ -232,4 +232,96 @@ fn notes(out: &mut impl Write, palette: &Palette, report: &Report) -> io::Result
         writeln!(out)?;
     }
     report.notes.iter().try_for_each(|note| writeln!(out, "{dim}note: {note}{dim:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        sight::{Kind, Sight},
+        source::filter::FilterSpec,
+        stat::{
+            by::{By, Listeners, NoOwners},
+            limits::Limits,
+            picture::Count,
+            tests::{of, sight},
+        },
+    };
+
+    fn report(sights: &[Sight], by: Option<By>, top: usize) -> Report {
+        let filter = FilterSpec::default();
+        let listeners = Listeners::new();
+        let mut count = Count::new(&filter, by.map(|by| (by, &listeners, &NoOwners as _)));
+        sights.iter().for_each(|sight| count.add(sight));
+        Report {
+            spaces: vec![(7, "web".to_owned())],
+            picture: count.finish(top),
+            limits: Limits::default(),
+            filtered: false,
+            counters: Values::default(),
+            interval: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        page(&mut out, &Palette::default(), report).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_is_unknown_is_said() {
+        let empty = text(&report(&[], None, 20));
+        assert!(empty.starts_with("nothing unusual\n"), "{empty}");
+        assert!(
+            empty
+                .lines()
+                .any(|line| line.split_whitespace().eq("orphans of the machine unknown unknown".split(' ')))
+        );
+        assert!(!empty.contains("CLOSE \n") && !empty.contains("SINCE"), "{empty}");
+        let noted = Report { notes: vec!["needs root: something".to_owned()], ..report(&[], None, 20) };
+        let noted = text(&noted);
+        assert!(noted.starts_with("nothing unusual in what could be seen\n"), "{noted}");
+        assert!(noted.ends_with("\nnote: needs root: something\n"), "{noted}");
+    }
+
+    #[test]
+    fn details_stand_beside_their_states() {
+        let requests =
+            Sight { kind: Kind::Request, ..sight(TcpState::NewSynRecv, "10.0.0.1:80", "10.0.0.9:1") };
+        let page = text(&report(
+            &[
+                of(Kind::Full, TcpState::FinWait2, 5),
+                of(Kind::Minisocket, TcpState::FinWait2, 0),
+                of(Kind::Full, TcpState::LastAck, 0),
+                requests,
+            ],
+            None,
+            20,
+        ));
+        for (state, rest) in [
+            ("FIN_WAIT2", "2  held by a program 1, minisockets 1"),
+            ("LAST_ACK", "1  orphans 1"),
+            ("SYN_RECV", "1  half-open requests 1"),
+            ("total", "4  orphans 1: closed by their programs, not yet by TCP"),
+        ] {
+            let row = page.lines().find_map(|line| line.strip_prefix(state)).unwrap();
+            assert_eq!(row.trim_start(), rest, "{page}");
+        }
+    }
+
+    #[test]
+    fn groups_have_the_names_people_know_and_a_row_for_the_others() {
+        let elsewhere = Sight { netns: 8, ..of(Kind::Full, TcpState::Established, 5) };
+        let sights =
+            [of(Kind::Full, TcpState::Established, 5), of(Kind::Full, TcpState::Established, 5), elsewhere];
+        let page = text(&report(&sights, Some(By::Netns), 1));
+        let rows: Vec<Vec<_>> = page.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert!(rows.contains(&vec!["NETNS", "SOCKETS", "ESTABLISHED"]), "{page}");
+        assert!(
+            rows.contains(&vec!["web", "2", "2"]) && rows.contains(&vec!["(1", "others)", "1", "1"]),
+            "{page}"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use crate::{
     source::{
         counters::{Counters, Settings, Sockstat},
         filter::FilterSpec,
+        live::boot_time_ns,
         netns::Namespace,
         sockdiag::{Detail, Query, SockDiag, States},
     },
@@ -35,8 +36,9 @@ pub struct Looker {
     by: Option<By>,
     top: usize,
     owners: Finder,
-    /// What the last look read, for the rates of the next one.
+    /// What the last look read, and when: for the rates of the next one.
     reading: Reading,
+    read_ns: u64,
 }
 
 /// What there is to look at.
@@ -56,7 +58,7 @@ struct Files {
 impl Looker {
     /// Nothing looked at yet.
     pub fn new(which: Which, filter: FilterSpec, by: Option<By>, top: usize) -> Self {
-        Self { which, filter, by, top, owners: Finder::default(), reading: Reading::default() }
+        Self { which, filter, by, top, owners: Finder::default(), reading: Reading::default(), read_ns: 0 }
     }
 
     /// What of it the kernel programs can decide: the filter, and the namespaces where they stay the same.
@@ -68,9 +70,9 @@ impl Looker {
         FilterSpec { netns, ..self.filter.clone() }
     }
 
-    /// The counters that the last look read.
-    pub fn reading(&self) -> &Reading {
-        &self.reading
+    /// The counters that the last look read, and when, on the boot-time clock.
+    pub fn reading(&self) -> (u64, &Reading) {
+        (self.read_ns, &self.reading)
     }
 
     /// Looks at everything.
@@ -79,6 +81,7 @@ impl Looker {
     /// A namespace that was asked for cannot be entered, or its sockets not be listed.
     pub fn look(&mut self) -> anyhow::Result<Report> {
         let mut found = self.find()?;
+        self.read_ns = boot_time_ns();
         let files = self.files(&mut found)?;
         let known = self.owners.look(self.by);
         let picture = {

@@ -103,13 +103,19 @@ struct Output {
     palette: Palette,
     wall: Wall,
     line: Vec<u8>,
-    first: bool,
+    before: view::stat::tick::Before,
 }
 
 impl Output {
     fn new(format: Format, color: ColorChoice) -> Self {
         let palette = Palette::new(color);
-        Self { format, palette, wall: Wall::new(wall_offset_ns()), line: Vec::new(), first: true }
+        Self {
+            format,
+            palette,
+            wall: Wall::new(wall_offset_ns()),
+            line: Vec::new(),
+            before: Default::default(),
+        }
     }
 
     /// The only report.
@@ -123,10 +129,10 @@ impl Output {
 
     /// One of many.
     fn tick(&mut self, report: &Report) -> io::Result<()> {
-        let first = std::mem::take(&mut self.first);
         match self.format {
             Format::Text => {
-                view::stat::tick::write(&mut self.line, &self.palette, &mut self.wall, report, first)?;
+                let (line, palette) = (&mut self.line, &self.palette);
+                self.before = view::stat::tick::write(line, palette, &mut self.wall, report, &self.before)?;
             }
             Format::Json => wire::stat::line(&mut self.line, &mut self.wall, report)?,
         }

@@ -4,10 +4,9 @@ use super::{Output, look::Looker, tracing::Tracing};
 use crate::{
     cmd::trace::quietly,
     run::Signals,
-    source::live::boot_time_ns,
     stat::{
         rates::{Reading, Traced},
-        report::Interval,
+        report::{Interval, Report},
     },
 };
 use std::{future, time::Duration};
@@ -25,14 +24,9 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let interval = interval.min(LONGEST);
-    // The first look says early what cannot be looked at, and is where the rates begin.
-    looker.look()?;
     let mut tracing = Tracing::start(looker.traced());
-    let mut before = Before {
-        time_ns: boot_time_ns(),
-        reading: looker.reading().clone(),
-        traced: tracing.as_mut().map(Tracing::read).unwrap_or_default(),
-    };
+    // Where the rates begin.
+    let (_, mut before) = look(&mut looker, &mut tracing)?;
     let mut timer = interval_at(Instant::now() + interval, interval);
     timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut written = 0;
@@ -49,12 +43,7 @@ pub(super) async fn run(
                 continue;
             }
         }
-        let mut report = looker.look()?;
-        let now = Before {
-            time_ns: boot_time_ns(),
-            reading: looker.reading().clone(),
-            traced: tracing.as_mut().map(Tracing::read).unwrap_or_default(),
-        };
+        let (mut report, now) = look(&mut looker, &mut tracing)?;
         report.interval = Some(Interval {
             ns: now.time_ns.saturating_sub(before.time_ns),
             added: now.reading.since(&before.reading),
@@ -74,6 +63,14 @@ struct Before {
     time_ns: u64,
     reading: Reading,
     traced: Traced,
+}
+
+/// Counters are read before sockets, which may be many: what is compared is of one moment.
+fn look(looker: &mut Looker, tracing: &mut Result<Tracing, String>) -> anyhow::Result<(Report, Before)> {
+    let traced = tracing.as_mut().map(Tracing::read).unwrap_or_default();
+    let report = looker.look()?;
+    let (time_ns, reading) = looker.reading();
+    Ok((report, Before { time_ns, reading: reading.clone(), traced }))
 }
 
 async fn filling_up(tracing: &mut Result<Tracing, String>) -> std::io::Result<()> {

@@ -16,7 +16,14 @@ use std::io::{self, Write};
 /// Width of the titles.
 const TITLE: usize = 12;
 
-/// One tick. `first`: what stays the same is said once.
+/// What was said already: what stays the same is said once.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    any: bool,
+    unusual: Vec<&'static str>,
+}
+
+/// One tick; what the next one need not say again.
 ///
 /// # Errors
 /// Those of `out`.
@@ -25,15 +32,21 @@ pub fn write(
     palette: &Palette,
     wall: &mut Wall,
     report: &Report,
-    first: bool,
-) -> io::Result<()> {
+    before: &Before,
+) -> io::Result<Before> {
+    let unusual = report.unusual();
+    let now = Before { any: true, unusual: unusual.iter().map(|unusual| unusual.name).collect() };
+    let first = !before.any;
     if first {
         report.notes.iter().try_for_each(|note| writeln!(out, "{0}note: {note}{0:#}", palette.dim))?;
     }
     head(out, palette, wall, report)?;
-    for unusual in report.unusual() {
+    for unusual in unusual.iter().filter(|_| now.unusual != before.unusual) {
         let style = if unusual.bad { palette.bad } else { palette.warn };
         writeln!(out, "{:<TITLE$} {style}{}{style:#}", "", unusual.text)?;
+    }
+    if now.unusual.is_empty() && !before.unusual.is_empty() {
+        writeln!(out, "{:<TITLE$} nothing unusual any more", "")?;
     }
     if let Some(interval) = &report.interval {
         counters(out, palette, interval)?;
@@ -44,7 +57,10 @@ pub fn write(
         }
     }
     groups(out, palette, report)?;
-    if report.picture.groups.is_some() { writeln!(out) } else { Ok(()) }
+    if report.picture.groups.is_some() {
+        writeln!(out)?;
+    }
+    Ok(now)
 }
 
 fn head(out: &mut impl Write, palette: &Palette, wall: &mut Wall, report: &Report) -> io::Result<()> {
@@ -64,15 +80,14 @@ fn head(out: &mut impl Write, palette: &Palette, wall: &mut Wall, report: &Repor
     if !states.is_empty() {
         write!(out, ": {}", states.join(", "))?;
     }
-    let minisockets = all.fin_wait2().minisockets;
-    for (count, what) in [
-        (all.orphans(), "orphans"),
-        (minisockets, "FIN_WAIT2 as minisockets"),
-        (all.unaccepted(), "not accepted"),
-    ] {
-        if count > 0 {
-            write!(out, " | {count} {what}")?;
-        }
+    let fin_wait2 = all.fin_wait2();
+    let told = [
+        ("orphans", all.orphans()),
+        ("FIN_WAIT2 minisockets", fin_wait2.minisockets),
+        ("not accepted", all.unaccepted()),
+    ];
+    for (what, count) in told.into_iter().filter(|(_, count)| *count > 0) {
+        write!(out, " | {what} {count}")?;
     }
     writeln!(out)
 }
@@ -103,7 +118,7 @@ fn traced(out: &mut impl Write, palette: &Palette, traced: &Traced, ns: u64) -> 
         of.map(|(reason, count)| format!("{} by {} {}", segment.name(), reason.name(), rate(count, ns)))
             .collect::<Vec<_>>()
     });
-    line("sent again", kinds.collect())?;
+    line("retransmits", kinds.collect())?;
     let resets = ["sent", "received"].into_iter().zip(traced.resets).filter(|(_, count)| *count > 0);
     line("RST", resets.map(|(way, count)| format!("{way} {}", rate(count, ns))).collect())?;
     if traced.lost > 0 {
