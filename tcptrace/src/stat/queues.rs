@@ -32,8 +32,8 @@ impl Queue {
         self.waiting > self.limit
     }
 
-    /// As many half-open requests as the limit (`inet_csk_reqsk_queue_is_full`): a further SYN gets a cookie, or nothing
-    /// where cookies are off.
+    /// As many half-open requests as the limit, or one more, which 6.18 takes (17 at a limit of 16, 1 at 0). A further SYN
+    /// gets a cookie, or nothing where cookies are off.
     pub fn is_flooded(&self) -> bool {
         self.half_open.is_some_and(|requests| requests > 0 && requests >= self.limit)
     }

@@ -52,7 +52,8 @@ pub fn find(picture: &Picture, limits: &Limits) -> Vec<Unusual> {
             name(&flooded, several, |queue| format!("{}/{}", queue.half_open.unwrap_or(0), queue.limit));
         let text =
             format!("{listeners} {verb} as many half-open connections as the backlog allows ({named})");
-        add("syn-queue-full", true, text);
+        // With cookies, which are on by default, the next ones connect all the same.
+        add("syn-queue-full", false, text);
     }
     for (netns, of) in &limits.timewait {
         if let Some(text) = near(*of, TIMEWAIT_PERCENT, "timewait buckets", "tcp_max_tw_buckets") {
@@ -160,6 +161,23 @@ mod tests {
         let many = picture((1..=5).map(|port| listener(port, 3)));
         let text = &find(&many, &Limits::default())[0].text;
         assert!(text.starts_with("5 listeners drop") && text.ends_with("and 2 more)"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_of_syns_is_told() {
+        let listener = Sight { send_queue: 2, ..sight(TcpState::Listen, "0.0.0.0:80", "0.0.0.0:0") };
+        let requests = |count| {
+            (0..count).map(|_| Sight {
+                kind: Kind::Request,
+                ..sight(TcpState::NewSynRecv, "10.0.0.1:80", "10.0.0.9:1")
+            })
+        };
+        let of = |count| find(&picture(requests(count).chain([listener])), &Limits::default());
+        assert_eq!(of(1), []);
+        let found = of(3);
+        assert_eq!((found[0].name, found[0].bad), ("syn-queue-full", false));
+        let text = "1 listener has as many half-open connections as the backlog allows (0.0.0.0:80 3/2)";
+        assert_eq!(found[0].text, text);
     }
 
     #[test]

@@ -133,6 +133,7 @@ fn queues(out: &mut impl Write, palette: &Palette, report: &Report) -> io::Resul
     let several = report.spaces.len() > 1;
     let busy = picture.queues.iter().filter(|queue| queue.waiting > 0 || queue.half_open > Some(0));
     let busy: Vec<_> = busy.take(QUEUES).collect();
+    let blank = if busy.is_empty() { "\n" } else { "" };
     if !busy.is_empty() {
         writeln!(
             out,
@@ -159,8 +160,8 @@ fn queues(out: &mut impl Write, palette: &Palette, report: &Report) -> io::Resul
     let all = if listeners == 1 { "1 listener".to_owned() } else { format!("{listeners} listeners") };
     match (listeners, full) {
         (0, _) => Ok(()),
-        (_, 0) if idle => writeln!(out, "\n{all}, nothing waits to be accepted"),
-        _ => writeln!(out, "{all}, {full} with a full accept queue"),
+        (_, 0) if idle => writeln!(out, "{blank}{all}, nothing waits to be accepted"),
+        _ => writeln!(out, "{blank}{all}, {full} with a full accept queue"),
     }
 }
 
