@@ -120,6 +120,13 @@ fn every_state_is_counted_as_ss_does() {
     assert_eq!(ours["sockets"].as_u64(), Some(theirs.values().sum()), "{ours}");
     let fin_wait2 = &ours["fin_wait2"];
     assert_eq!((&fin_wait2["held"], &fin_wait2["minisockets"]), (&2.into(), &1.into()), "{ours}");
+    let thread = lab.thread_id(Side::Client).to_string();
+    let twice = stat(&["--netns", &here, "--netns", &thread]);
+    assert_eq!(
+        (&twice["counters"], &twice["limits"]),
+        (&ours["counters"], &ours["limits"]),
+        "one by two names"
+    );
     let buckets = &ours["limits"]["timewait"][0];
     assert_eq!(buckets["used"], 5, "TIME_WAIT and the FIN_WAIT2 minisocket: {ours}");
     assert!(buckets["limit"].as_u64() > Some(0) && ours["limits"]["orphans"]["limit"].is_u64(), "{ours}");

@@ -83,8 +83,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     } else if args.netns.is_empty() {
         Which::These(vec![Namespace::own()?])
     } else {
-        let open = |text: &String| Namespace::open(text);
-        Which::These(args.netns.iter().map(open).collect::<Result<_, _>>().context("--netns")?)
+        let mut these: Vec<Namespace> = Vec::new();
+        for text in &args.netns {
+            let namespace = Namespace::open(text).context("--netns")?;
+            // One namespace by two names is still one.
+            if these.iter().all(|known| known.inode() != namespace.inode()) {
+                these.push(namespace);
+            }
+        }
+        Which::These(these)
     };
     let mut looker = Looker::new(which, filter, args.by, args.top);
     let mut output = Output::new(args.format, args.color);
