@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     os::fd::AsRawFd,
 };
-use support::{Tracer, netns, of_type, text};
+use support::{Tracer, events, netns, of_type, text};
 use tcptrace_lab::{Family, Lab, Side};
 
 /// Four connections on the loopback of one host, opened and closed one after the other: two over IPv4, one over IPv6, and
@@ -85,7 +85,7 @@ fn each_filter_shows_its_own() {
         traffic(&lab);
         let (lines, summary) = tracer.stop();
         assert_eq!(&services(&lines), expected, "{args:?}\n{}", text(&lines));
-        let told = of_type(&lines, "transition").len() as u64;
+        let told = events(&lines).len() as u64;
         if !args.contains(&"--comm") {
             assert_eq!(summary["transitions"].as_u64(), Some(told), "{args:?}: counted what is shown");
         }
@@ -106,7 +106,7 @@ fn local_and_remote_ports_are_the_two_ends() {
         let tracer = Tracer::start(&["--netns", &here, flag, "10000"]);
         traffic(&lab);
         let (lines, _) = tracer.stop();
-        let transitions = of_type(&lines, "transition");
+        let transitions = events(&lines);
         let ends: Vec<_> = transitions.iter().filter(|line| line["role"] != "listen").collect();
         assert!(ends.iter().all(|line| line["role"] == role), "{flag}\n{}", text(&lines));
         assert_eq!(ends.len(), states, "{flag}\n{}", text(&lines));
@@ -129,7 +129,7 @@ fn a_port_known_late_still_matches() {
         };
         lab.run_in(Side::Client, run).expect("runs");
         let (lines, summary) = tracer.stop();
-        let told = of_type(&lines, "transition");
+        let told = events(&lines);
         assert_eq!(told.len(), expected, "{ports}\n{}", text(&lines));
         assert_eq!(summary["transitions"].as_u64(), Some(expected as u64), "{ports}: {summary}");
         if expected > 0 {
@@ -176,7 +176,7 @@ fn a_bound_port_is_known_at_once() {
     };
     lab.run_in(Side::Client, run).expect("runs");
     let (lines, _) = tracer.stop();
-    let first = of_type(&lines, "transition")[0];
+    let first = events(&lines)[0];
     assert_eq!((first["new"].as_str(), first["local"]["port"].as_u64()), (Some("SYN_SENT"), Some(33333)));
 }
 
@@ -189,7 +189,7 @@ fn states_filter_both_ends_of_a_change() {
     let tracer = Tracer::start(&["--netns", &here, "--state", "fin-wait-1", "--port", "10000"]);
     traffic(&lab);
     let (lines, summary) = tracer.stop();
-    let told: Vec<_> = of_type(&lines, "transition")
+    let told: Vec<_> = events(&lines)
         .iter()
         .map(|line| (line["old"].as_str(), line["new"].as_str(), line["in_state_ns"].is_u64()))
         .collect();

@@ -5,7 +5,10 @@ use crate::{
     enrich::Places,
     event::Direction,
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
-    run::{Next, Sink, Wanted, report::Resync},
+    run::{
+        Next, Sink, Wanted,
+        report::{Resync, Why},
+    },
     source::{
         btf::KERNEL_BTF,
         filter::FilterSpec,
@@ -60,7 +63,7 @@ pub struct TraceArgs {
     pub max_flows: usize,
     /// Every so often the kernel is asked for all its sockets, to correct what was missed; `off`: never, also not at the
     /// start. SIGUSR1 asks at once, and prints every connection known
-    #[arg(long, value_parser = cli::resync, default_value = "30s", value_name = "TIME", help_heading = "Tracing")]
+    #[arg(long, value_parser = cli::resync, default_value = "30s", allow_hyphen_values = true, value_name = "TIME", help_heading = "Tracing")]
     pub resync: cli::Resync,
     /// The kernel's type information: a file, or `none` to do without
     #[arg(long, default_value = KERNEL_BTF, value_name = "FILE", help_heading = "Tracing")]
@@ -142,6 +145,13 @@ impl Choice {
             What::State { .. } => return !self.summary_only && self.of_comm(entry),
         };
         !self.summary_only && (self.only.is_empty() || self.only.contains(&kind)) && self.of_comm(entry)
+    }
+
+    /// Who chose kinds of lines, or none, is told only on request.
+    fn tells_resync(&self, resync: &Resync) -> bool {
+        resync.why == Why::Asked
+            || self.only.contains(&Only::Sights)
+            || (self.only.is_empty() && !self.summary_only)
     }
 
     fn of_comm(&self, entry: &Entry) -> bool {
@@ -298,6 +308,7 @@ impl Sink for Output {
 
     fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()> {
         match self.format {
+            Format::Json if !self.choice.tells_resync(resync) => {}
             Format::Json => wire::resync(&mut self.line, &mut self.wall, now_ns, resync)?,
             Format::Text => view::resync::tell(resync),
         }

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
-    sight::{Sight, Taken},
+    sight::{Kind, Sight, Taken},
     source::{
+        filter::FilterSpec,
         holders::Holders,
         live::boot_time_ns,
         sockdiag::{Detail, Query, States},
@@ -162,7 +163,7 @@ impl Run {
                 }
             };
             next = self.drain_before(taken.to_ns, sink)?;
-            for sight in batch.iter().filter(|sight| self.filter.matches(sight)) {
+            for sight in batch.iter().filter(|sight| concerns(&self.filter, sight)) {
                 let holder = holders.get(sight.inode).map(|holder| &holder.process);
                 self.ledger.sight(sight, taken, holder, &mut self.entries);
             }
@@ -224,4 +225,11 @@ impl Run {
         sink.flush()?;
         Ok(next)
     }
+}
+
+/// Whether what is traced includes this socket. Whose a request or a minisocket is, the kernel does not tell: the ones that
+/// we know are asked for one by one.
+fn concerns(filter: &FilterSpec, sight: &Sight) -> bool {
+    let of_nobody = sight.kind != Kind::Full && !(filter.uids.is_empty() && filter.cgroups.is_empty());
+    filter.matches(sight) && !of_nobody
 }

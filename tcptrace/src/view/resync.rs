@@ -25,7 +25,4 @@ pub fn tell(resync: &Resync) {
             }
         }
     }
-    if resync.unread > 0 && resync.why == Why::Start {
-        tell!("{} network namespaces could not be read: their older sockets are unknown", resync.unread);
-    }
 }

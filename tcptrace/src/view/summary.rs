@@ -16,14 +16,10 @@ pub fn write(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::
     let strong = palette.strong;
     let totals = &summary.totals;
     let transitions: u64 = summary.matrix.iter().flatten().sum();
-    let minisockets = match summary.minisockets {
-        0 => String::new(),
-        count => format!(", {count} in TIME_WAIT or FIN_WAIT2 without a socket"),
-    };
     writeln!(out)?;
     writeln!(
         out,
-        "{strong}{transitions} transitions in {}{strong:#}, {} retransmitted, {} RST sent, {} RST received, {} still open{minisockets}",
+        "{strong}{transitions} transitions in {}{strong:#}, {} retransmitted, {} RST sent, {} RST received, {} still open",
         Duration(summary.duration_ns),
         totals.retransmitted(),
         totals.reset_count(Direction::Sent),
@@ -31,6 +27,9 @@ pub fn write(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::
         summary.open_flows,
     )?;
     lost(out, palette, summary)?;
+    if summary.minisockets > 0 {
+        writeln!(out, "{} go on without a socket, in TIME_WAIT or FIN_WAIT2", summary.minisockets)?;
+    }
     for (old, new, count) in pairs(&summary.matrix) {
         writeln!(out, "  {:<11} -> {:<11} {count:>9}", old.name(), new.name())?;
     }

@@ -174,7 +174,9 @@ fn two_tracers_at_once_both_see_everything() {
     traffic(&lab);
     let first = first.stop().expect(0).json();
     let story = |lines: &[Value]| {
-        let told = |line: &&Value| line["type"] == "transition" || line["type"] == "close";
+        let told = |line: &&Value| {
+            (line["type"] == "transition" && line["inferred"] == false) || line["type"] == "close"
+        };
         let keys = ["type", "local", "remote", "role", "old", "new", "cause", "flow_id", "flow"];
         let tell = |line: &Value| keys.map(|key| line[key].to_string()).join(" ");
         let mut story: Vec<_> = lines.iter().filter(told).map(tell).collect();

@@ -25,6 +25,7 @@ pub fn lab_cases(btf: &str) -> Vec<(&'static str, &str, i32)> {
         ("--retransmit-hook", "kprobe", if has_kprobes() { 0 } else { 2 }),
         ("--ring-size", "5000", 0),
         ("--ring-size", "8MiB", 0),
+        ("--resync", "off", 0),
         ("--max-flows", "1", 0),
         ("--max-flows", "100", 0),
         ("--btf", btf, 0),

@@ -39,19 +39,30 @@ pub fn plain(line: &str) -> String {
 /// The transitions shown, in either format.
 pub fn transitions(ran: &Ran) -> usize {
     let shown = |line: &&String| match plain(line) {
-        line if line.starts_with('{') => json(&line)["type"] == "transition",
+        line if line.starts_with('{') => {
+            let line = json(&line);
+            line["type"] == "transition" && line["inferred"] == false
+        }
         // An entry starts with its time; the summary's table does not.
         line => {
             line.starts_with(|c: char| c.is_ascii_digit())
+                && !told_without_an_event(&line)
                 && TcpState::ALL.iter().any(|state| line.contains(&format!(" -> {}", state.name())))
         }
     };
     ran.out.iter().filter(shown).count()
 }
 
-/// The entries shown for people: all that starts with a time.
+/// An inferred change, or one that a dump showed.
+fn told_without_an_event(line: &str) -> bool {
+    ["(inferred", "(seen"].iter().any(|word| line.contains(word))
+}
+
+/// The entries shown for people: all that starts with a time and was told by an event.
 pub fn entries(ran: &Ran) -> Vec<&String> {
-    let is_entry = |line: &&String| line.as_bytes().get(2) == Some(&b':') && line.as_bytes()[0] < b'3';
+    let is_entry = |line: &&String| {
+        line.as_bytes().get(2) == Some(&b':') && line.as_bytes()[0] < b'3' && !told_without_an_event(line)
+    };
     ran.out.iter().filter(is_entry).collect()
 }
 
@@ -165,6 +176,9 @@ impl Good {
         add("--ring-size", "1m", All);
         add("--ring-size", "64MiB", All);
         add("--ring-size", "1", All);
+        add("--resync", "off", All);
+        add("--resync", "100ms", All);
+        add("--resync", "1h", All);
         add("--max-flows", "1", All);
         add("--max-flows", "100000000", All);
         add("--btf", &place.btf, All);

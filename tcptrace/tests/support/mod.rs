@@ -133,6 +133,11 @@ pub fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == kind).collect()
 }
 
+/// The state changes that events told.
+pub fn events(lines: &[Value]) -> Vec<&Value> {
+    of_type(lines, "transition").into_iter().filter(|line| line["inferred"] == false).collect()
+}
+
 /// The argument that names a network namespace by its inode number.
 pub fn netns(number: u32) -> String {
     format!("net:[{number}]")
