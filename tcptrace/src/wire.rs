@@ -1,24 +1,27 @@
 //! The stable serialised form: one JSON object a line. `docs/events.md` is its contract; fields may be added, never
 //! renamed.
 
+mod sight;
 pub mod stat;
+mod summary;
+
+pub use summary::summary;
 
 use crate::{
     enrich::{Place, Places},
-    event::{Direction, Ends, Reason, Segment, TcpState, flag_names},
+    event::{Ends, TcpState, flag_names},
     flow::{
-        Closed, DWELL_STATES, Entry, FlowId, Known, Reconciled, Seen, What, Who,
+        Closed, DWELL_STATES, Entry, FlowId, Known, Reconciled, What, Who,
         owner::{Owner, Process},
     },
     run::report::Resync,
-    sight::Kind,
-    summary::{LostCounts, Summary},
+    summary::LostCounts,
     wall::Wall,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
-use tcptrace_common::{event::STALL_KNOWN, state::STATES};
+use tcptrace_common::event::STALL_KNOWN;
 
 /// The version in every line's `v`.
 pub const VERSION: u32 = 1;
@@ -147,44 +150,6 @@ struct CloseBody<'a> {
     closed_by: Option<OwnerJson<'a>>,
 }
 
-#[derive(Serialize)]
-struct TimerJson {
-    kind: &'static str,
-    expires_ns: u64,
-    retransmits: u8,
-}
-
-#[derive(Serialize)]
-struct SightBody {
-    state: &'static str,
-    socket: &'static str,
-    in_state_ns: Option<u64>,
-    exact: bool,
-    bound: Option<&'static str>,
-    uid: Option<u32>,
-    inode: Option<u32>,
-    timer: Option<TimerJson>,
-    receive_queue: u32,
-    send_queue: u32,
-    cgroup: Option<String>,
-    bytes_acked: Option<u64>,
-    bytes_received: Option<u64>,
-    bytes_unsent: Option<u32>,
-    retransmits: Option<u32>,
-    srtt_us: Option<u32>,
-    min_rtt_us: Option<u32>,
-    rto_us: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct StateBody {
-    state: &'static str,
-    socket: &'static str,
-    in_state_ns: Option<u64>,
-    exact: bool,
-    left_ns: Option<u64>,
-}
-
 /// Writes an entry as one line.
 ///
 /// # Errors
@@ -241,9 +206,9 @@ pub fn entry(
             let by = closed.closed_by.as_ref().and_then(|owner| places.of_owner(&owner.process));
             line(out, wall, "close", entry, place, close(closed, by.as_deref()))
         }
-        What::Sight(seen) => line(out, wall, "sight", entry, place, sight(seen)),
+        What::Sight(seen) => line(out, wall, "sight", entry, place, sight::body(seen)),
         What::State { state, kind, in_state, left_ns } => {
-            let body = StateBody {
+            let body = sight::StateBody {
                 state: state.name(),
                 socket: kind.name(),
                 in_state_ns: in_state.map(|span| span.ns),
@@ -275,34 +240,6 @@ fn close<'a>(closed: &'a Closed, place: Option<&'a Place>) -> CloseBody<'a> {
         min_rtt_us: numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
         dwell_ns: Dwell(closed.dwell_ns),
         closed_by: closed.closed_by.as_ref().map(|owner| owner_json(owner, place)),
-    }
-}
-
-fn sight(seen: &Seen) -> SightBody {
-    let Seen { sight, age, bound } = seen;
-    SightBody {
-        state: sight.state.name(),
-        socket: sight.kind.name(),
-        in_state_ns: age.map(|span| span.ns),
-        exact: false,
-        bound: age.map(|_| bound.name()),
-        uid: (sight.kind == Kind::Full).then_some(sight.uid),
-        inode: (sight.inode != 0).then_some(sight.inode),
-        timer: sight.timer.map(|timer| TimerJson {
-            kind: timer.kind.name(),
-            expires_ns: u64::from(timer.expires_ms) * 1_000_000,
-            retransmits: timer.retransmits,
-        }),
-        receive_queue: sight.receive_queue,
-        send_queue: sight.send_queue,
-        cgroup: sight.cgroup.map(|id| id.to_string()),
-        bytes_acked: sight.info.map(|info| info.bytes_acked),
-        bytes_received: sight.info.map(|info| info.bytes_received),
-        bytes_unsent: sight.info.map(|info| info.notsent_bytes),
-        retransmits: sight.info.map(|info| info.total_retrans),
-        srtt_us: sight.info.map(|info| info.rtt_us).filter(|us| *us > 0),
-        min_rtt_us: sight.info.map(|info| info.min_rtt_us).filter(|us| *us > 0),
-        rto_us: sight.info.map(|info| info.rto_us),
     }
 }
 
@@ -444,68 +381,4 @@ pub fn resync(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, resync: &Resync) 
         "vanished": vanished,
     });
     plain(out, wall, "resync", now_ns, body)
-}
-
-/// The last line.
-///
-/// # Errors
-/// None: memory is all it writes to.
-pub fn summary(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, summary: &Summary) -> serde_json::Result<()> {
-    let totals = &summary.totals;
-    let mut retransmits = Map::new();
-    for (segment, row) in Segment::ALL.iter().zip(totals.retransmits) {
-        for (reason, count) in Reason::ALL.iter().zip(row).filter(|(_, count)| *count > 0) {
-            retransmits.insert(format!("{}/{}", segment.name(), reason.name()), count.into());
-        }
-    }
-    let resets = |direction: Direction| {
-        let of = totals.resets.iter().filter(|((way, _), _)| *way == direction.name());
-        let named = of.map(|((_, reason), count)| {
-            (if reason.is_empty() { "unknown".to_owned() } else { reason.clone() }, Value::from(*count))
-        });
-        Value::Object(named.collect())
-    };
-    let causes = totals.causes.iter().map(|(cause, count)| (cause.name().to_owned(), Value::from(*count)));
-    let lost = summary.lost.each().map(|(kind, count)| (kind.to_owned(), Value::from(count)));
-    let body = serde_json::json!({
-        "duration_ns": summary.duration_ns,
-        "matrix": matrix(&summary.matrix),
-        "transitions": summary.matrix.iter().flatten().sum::<u64>(),
-        "retransmits": retransmits,
-        "failed_sends": totals.failed_sends,
-        "retransmit_calls": summary.calls.map(|calls| serde_json::json!({
-            "attempts": calls.attempts, "segments": calls.segments, "failed": calls.failed,
-        })),
-        "resets": { "sent": resets(Direction::Sent), "received": resets(Direction::Received) },
-        "causes": Value::Object(causes.collect()),
-        "lost": summary.lost.total(),
-        "lost_by_kind": Value::Object(lost.collect()),
-        "evicted": totals.evicted,
-        "gaps": totals.gaps,
-        "open_flows": summary.open_flows,
-        "minisockets": summary.minisockets,
-        "inferred": matrix(&totals.inferred),
-        "sights": totals.sights,
-        "corrected": totals.corrected,
-        "vanished": totals.vanished,
-        "minisockets_unmade": totals.unmade,
-    });
-    plain(out, wall, "summary", now_ns, body)
-}
-
-fn matrix(counts: &[[u64; STATES]; STATES]) -> Value {
-    let mut rows = Map::new();
-    let states = || TcpState::ALL.into_iter();
-    for old in states() {
-        let row: Map<_, _> = states()
-            .filter_map(|new| {
-                let count = counts[old.number() as usize][new.number() as usize];
-                (count > 0).then(|| (new.name().to_owned(), Value::from(count)))
-            })
-            .collect();
-        if !row.is_empty() {
-            rows.insert(old.name().to_owned(), Value::Object(row));
-        }
-    }
-    Value::Object(rows)
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
-    sight::{Kind, Sight, Taken},
+    sight::{Kind, Sight},
     source::{
         filter::FilterSpec,
         holders::Holders,
@@ -80,16 +80,14 @@ impl Run {
     }
 
     fn put(&mut self, questions: &[Question], sink: &mut impl Sink) -> io::Result<Next> {
-        let mut answers: Vec<(&Question, Option<(Option<Sight>, Taken)>)> =
-            Vec::with_capacity(questions.len());
-        for question in questions {
-            answers.push((question, self.sockets.look(question.netns, &question.ends, question.cookie)));
-        }
+        let sockets = &mut self.sockets;
+        let look = |question: &Question| sockets.look(question.netns, &question.ends, question.cookie);
+        let answers: Vec<_> = questions.iter().map(look).collect();
         if !questions.is_empty() {
             self.drain_before(boot_time_ns(), sink)?;
         }
         let now_ns = boot_time_ns();
-        for (question, answer) in answers {
+        for (question, answer) in questions.iter().zip(answers) {
             match answer {
                 Some((sight, taken)) => {
                     self.ledger.answer(question, sight.as_ref(), taken, &mut self.entries);
@@ -173,7 +171,6 @@ impl Run {
             }
             sink.flush()?;
         };
-        drop(dump);
         self.sockets.put_back(diag);
         Ok((complete || next == Next::Enough).then_some(next))
     }

@@ -148,7 +148,7 @@ fn traced(traced: &Traced) -> Value {
         }
     }
     json!({
-        "matrix": super::matrix(&traced.matrix),
+        "matrix": super::summary::matrix(&traced.matrix),
         "transitions": traced.matrix.as_flattened().iter().sum::<u64>(),
         "retransmits": retransmits,
         "resets": { "sent": traced.resets[0], "received": traced.resets[1] },

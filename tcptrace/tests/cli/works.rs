@@ -152,6 +152,7 @@ impl Good {
         add("--only", "retransmits", Nothing);
         add("--only", "resets", Nothing);
         add("--only", "closes", Nothing);
+        add("--only", "sights", Nothing);
         add("--only", "closes,transitions", All);
         add("--duration", "1h 30m", All);
         add("--duration", "3600", All);
