@@ -125,11 +125,13 @@ impl Run {
     /// Shows every connection as the ledger has it, then asks for all sockets.
     pub(super) fn show_all(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
         let now_ns = boot_time_ns();
-        let mut states = Vec::new();
-        self.ledger.states(now_ns, |entry| states.push(entry));
-        for entry in states {
-            sink.entry(&entry)?;
-        }
+        let mut written = Ok(Next::Continue);
+        self.ledger.states(now_ns, |entry| {
+            if written.is_ok() {
+                written = sink.entry(&entry);
+            }
+        });
+        written?;
         self.resync(Why::Asked, sink)
     }
 
