@@ -375,6 +375,8 @@ pub fn resync(out: &mut Vec<u8>, wall: &mut Wall, now_ns: u64, resync: &Resync) 
         "duration_ns": resync.duration_ns,
         "namespaces": resync.namespaces,
         "namespaces_unread": resync.unread,
+        "restarts": resync.broken.restarts,
+        "unreadable": resync.broken.unreadable,
         "sockets": sockets,
         "found": found,
         "corrected": corrected,

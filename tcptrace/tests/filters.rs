@@ -113,6 +113,30 @@ fn local_and_remote_ports_are_the_two_ends() {
     }
 }
 
+/// No event tells of TIME_WAIT: it is shown all the same, and nothing else of the connections.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn a_state_without_events_can_be_asked_for() {
+    let lab = Lab::new(Family::V4).expect("a lab");
+    let here = netns(lab.netns(Side::Client));
+    let mut tracer = Tracer::start(&["--netns", &here, "--state", "time-wait"]);
+    traffic(&lab);
+    tracer.wait_for("a TIME_WAIT", |line| line["new"] == "TIME_WAIT");
+    let (lines, _) = tracer.stop();
+    let told = of_type(&lines, "transition");
+    assert!(
+        told.iter().all(|line| line["new"] == "TIME_WAIT" && line["inferred"] == true),
+        "{}",
+        text(&lines)
+    );
+    let closes = of_type(&lines, "close");
+    assert!(closes.iter().all(|line| line["continues_as"] == "TIME_WAIT"), "{}", text(&lines));
+    assert!(!closes.is_empty());
+    // Who comes later sees those that are there.
+    let mut tracer = Tracer::start(&["--netns", &here, "--state", "time-wait"]);
+    tracer.wait_for("one that was there", |line| line["type"] == "sight" && line["state"] == "TIME_WAIT");
+}
+
 /// The kernel picks the local port after the first event. A filter on it still shows that event, once it is known.
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]

@@ -3,7 +3,7 @@
 use crate::{
     cli,
     enrich::Places,
-    event::Direction,
+    event::{Direction, TcpState},
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
     run::{
         Next, Sink, Wanted,
@@ -105,6 +105,8 @@ impl TraceArgs {
 pub struct Choice {
     /// Kinds shown; empty: all.
     pub only: Vec<Only>,
+    /// States shown, of what the kernel let through; empty: all.
+    pub states: Vec<TcpState>,
     /// Commands shown; empty: all. Flows whose owner is unknown are then not shown.
     pub comms: Vec<String>,
     /// Stop after this many entries.
@@ -144,7 +146,30 @@ impl Choice {
             // Somebody asked for these.
             What::State { .. } => return !self.summary_only && self.of_comm(entry),
         };
-        !self.summary_only && (self.only.is_empty() || self.only.contains(&kind)) && self.of_comm(entry)
+        !self.summary_only
+            && (self.only.is_empty() || self.only.contains(&kind))
+            && self.of_state(entry)
+            && self.of_comm(entry)
+    }
+
+    /// TIME_WAIT is inferred from the closes of other states, which are let through for that.
+    fn of_state(&self, entry: &Entry) -> bool {
+        let wanted = |state: TcpState| {
+            self.states.contains(&if state == TcpState::NewSynRecv { TcpState::SynRecv } else { state })
+        };
+        self.states.is_empty()
+            || match &entry.what {
+                What::Transition { old, new, .. } => wanted(*old) || wanted(*new),
+                What::Retransmit(event) => event.state.is_none_or(wanted),
+                What::Reset(event) => event.state.is_none_or(wanted),
+                What::Close(closed) => {
+                    wanted(closed.old)
+                        || wanted(TcpState::Close)
+                        || closed.verdict.continues_as.is_some_and(wanted)
+                }
+                What::Sight(seen) => wanted(seen.sight.state),
+                What::State { state, .. } => wanted(*state),
+            }
     }
 
     /// Who chose kinds of lines, or none, is told only on request.

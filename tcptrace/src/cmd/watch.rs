@@ -57,6 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = args.trace.load_options(filter);
     let choice = Choice {
         only: args.only,
+        states: options.filter.states.clone(),
         comms: args.comm,
         count: args.count,
         summary_only: args.summary,

@@ -108,8 +108,8 @@ impl Ledger {
             }
             return;
         }
-        // Without cookies in the events there is nothing to join the two by.
-        if !self.capabilities.cookies {
+        // Without cookies in the events there is nothing to join the two by; with a state filter most events never come.
+        if !self.capabilities.cookies || !self.capabilities.all_states {
             return self.tell_sight(sight, taken, None, out);
         }
         let key = sight.cookie;
@@ -236,7 +236,7 @@ impl Ledger {
     /// runs: ask for each of them.
     pub fn unseen(&self, covered: impl Fn(u32) -> bool, from_ns: u64) -> Vec<Question> {
         let mut unseen = self.unseen_minisockets(&covered, from_ns);
-        if !self.capabilities.cookies {
+        if !self.capabilities.cookies || !self.capabilities.all_states {
             return unseen;
         }
         let quiet = |flow: &Flow| {

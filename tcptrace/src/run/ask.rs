@@ -3,7 +3,7 @@
 
 use super::{
     BATCH, Next, Run, Sink,
-    report::{Resync, Why},
+    report::{Broken, Resync, Why},
 };
 use crate::{
     flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
@@ -42,6 +42,12 @@ impl Schedule {
         let every_ns = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
         let due_ns = if every_ns.is_some() { 0 } else { u64::MAX };
         Self { every_ns, due_ns, why: Why::Start, not_before_ns: 0 }
+    }
+
+    /// At once, and never again: with a state filter most of a flow's events never come, so what a dump shows cannot be
+    /// joined with them. `None`: not even that.
+    pub fn once(every: Option<Duration>) -> Self {
+        Self { every_ns: None, ..Self::new(every) }
     }
 
     /// Events were lost.
@@ -141,6 +147,7 @@ impl Run {
         netns: u32,
         holders: &Holders,
         batch: &mut Vec<Sight>,
+        broken: &mut Broken,
         sink: &mut impl Sink,
     ) -> io::Result<Option<Next>> {
         let Some(mut diag) = self.sockets.take(netns) else { return Ok(None) };
@@ -173,6 +180,9 @@ impl Run {
             }
             sink.flush()?;
         };
+        let counts = dump.counts();
+        broken.restarts += u64::from(counts.restarts);
+        broken.unreadable += counts.unreadable;
         self.sockets.put_back(diag);
         Ok((complete || next == Next::Enough).then_some(next))
     }
@@ -189,13 +199,14 @@ impl Run {
         let mut covered = HashSet::new();
         let mut unread = self.sockets.unreachable();
         let mut batch = Vec::new();
+        let mut broken = Broken::default();
         let mut next = Next::Continue;
         for (netns, in_use) in self.sockets.namespaces() {
             if !in_use {
                 covered.insert(netns);
                 continue;
             }
-            match self.dump(netns, &holders, &mut batch, sink) {
+            match self.dump(netns, &holders, &mut batch, &mut broken, sink) {
                 Ok(Some(after)) => {
                     next = after;
                     covered.insert(netns);
@@ -218,6 +229,7 @@ impl Run {
             duration_ns: ended_ns.saturating_sub(began_ns),
             namespaces: covered.len() as u64,
             unread,
+            broken,
             reconciled: self.ledger.reconciled(),
         };
         sink.resynced(ended_ns, &resync)?;

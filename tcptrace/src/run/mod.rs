@@ -98,9 +98,7 @@ impl Run {
     /// Joins a started source with an empty ledger.
     pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
         let Wanted { filter, max_flows, resync } = wanted;
-        // With a state filter most of a flow's events never come: what a dump shows could not be joined with them.
         let all_states = filter.states.is_empty();
-        let resync = resync.filter(|_| all_states);
         let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
         let capabilities = Capabilities {
             cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
@@ -119,7 +117,7 @@ impl Run {
             calls,
             sockets: Sockets::new(&filter.netns, resync.is_some()),
             filter,
-            schedule: Schedule::new(resync),
+            schedule: if all_states { Schedule::new(resync) } else { Schedule::once(resync) },
             questions: Vec::new(),
         }
     }

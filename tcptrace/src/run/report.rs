@@ -27,6 +27,15 @@ impl Why {
     }
 }
 
+/// What was wrong with the kernel's answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// Lists that the kernel broke off, and that were begun again.
+    pub restarts: u64,
+    /// Messages that make no sense.
+    pub unreadable: u64,
+}
+
 /// A dump of every namespace we can reach, joined with the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resync {
@@ -38,6 +47,8 @@ pub struct Resync {
     pub namespaces: u64,
     /// Namespaces that were not: no permission, or they went away.
     pub unread: u64,
+    /// What was wrong with the kernel's answers.
+    pub broken: Broken,
     /// What it came to.
     pub reconciled: Reconciled,
 }

@@ -41,9 +41,14 @@ impl FilterSpec {
         let bit = |ports: &Ports, bit: u8| if ports.is_empty() { 0 } else { bit };
         Filter {
             states: self.states.iter().fold(0, |bits, state| {
-                // People say SYN_RECV for both of the kernel's kinds.
-                let both = if *state == TcpState::SynRecv { 1 << TcpState::NewSynRecv.number() } else { 0 };
-                bits | 1 << state.number() | both
+                let more = match state {
+                    // People say SYN_RECV for both of the kernel's kinds.
+                    TcpState::SynRecv => 1 << TcpState::NewSynRecv.number(),
+                    // No event tells of it; the ledger infers it from the closes of these.
+                    TcpState::TimeWait => 1 << TcpState::FinWait2.number() | 1 << TcpState::Closing.number(),
+                    _ => 0,
+                };
+                bits | 1 << state.number() | more
             }),
             ports: bit(&self.port, PORT_EITHER)
                 | bit(&self.lport, PORT_LOCAL)
