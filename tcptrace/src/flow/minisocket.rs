@@ -351,14 +351,11 @@ impl Ledger {
         self.totals.inferred(old, TcpState::Close);
     }
 
-    /// Says that it began, unless that is told already.
+    /// Says that it began, unless that is told already. An orphan's FIN_WAIT2 goes on: it is told as a change to the same
+    /// state, so that who follows the changes does not take it for closed.
     fn tell_beginning(&mut self, number: u64, known: Known, out: &mut Vec<Entry>) {
         let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
         let Some(old) = minisocket.untold.take() else { return };
-        // The state of an orphan in FIN_WAIT2 goes on: nothing to tell.
-        if old == minisocket.state {
-            return;
-        }
         let (new, who) = (minisocket.state, minisocket.who());
         let what = What::Transition { old, new, in_state: None, by: None, known };
         out.push(Entry { time_ns: minisocket.since_ns, who, what });

@@ -84,7 +84,11 @@ impl Lines {
     fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>, known: Known) -> Style {
         let _ = write!(self.text, "{:<11} -> {:<11}", old.name(), new.name());
         if old == new {
-            self.text.push_str("  (descriptor closed)");
+            self.text.push_str(if known == Known::Event {
+                "  (descriptor closed)"
+            } else {
+                "  goes on without its program"
+            });
         } else if let Some(span) =
             in_state.filter(|span| old != TcpState::Close && (span.exact || span.ns >= LEAST_BOUND_NS))
         {

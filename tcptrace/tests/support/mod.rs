@@ -168,12 +168,6 @@ pub fn flow_of(lines: &[Value], netns: u32, role: &str) -> Option<Value> {
 /// The state that a flow is in now as the lines tell it, minisockets included; `None`: it is gone, or not yet there.
 pub fn state_now(lines: &[Value], flow: &Value) -> Option<String> {
     let mine = |line: &&Value| line["flow"] == *flow;
-    let last = |kind| lines.iter().filter(mine).rev().find(|line| line["type"] == kind);
-    let transition = last("transition")?;
-    let state = transition["new"].as_str()?;
-    if state != "CLOSE" || transition["inferred"] == true {
-        return (state != "CLOSE").then(|| state.to_owned());
-    }
-    // A FIN_WAIT2 minisocket goes on in the state that it was in.
-    last("close")?["continues_as"].as_str().filter(|state| *state == "FIN_WAIT2").map(str::to_owned)
+    let state = lines.iter().filter(mine).rev().find(|line| line["type"] == "transition")?["new"].as_str()?;
+    (state != "CLOSE").then(|| state.to_owned())
 }

@@ -69,7 +69,12 @@ fn orphan(ledger: &mut Ledger) {
     ledger.tick(100 * MS, &mut out);
     assert_eq!(closes(&out), [(Cause::FinWait2Minisocket, Some(S::FinWait2))]);
     let mini = Sight { kind: Kind::Minisocket, ..sight(1, S::FinWait2) };
-    answer(ledger, 100 * MS, Some(&mini));
+    let (_, out) = answer(ledger, 100 * MS, Some(&mini));
+    assert_eq!(
+        told(&out),
+        [(S::FinWait2, S::FinWait2, Known::Seen)],
+        "who follows the changes knows that it goes on"
+    );
 }
 
 #[test]
