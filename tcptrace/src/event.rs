@@ -54,6 +54,11 @@ impl Ends {
             self.remote = other.remote;
         }
     }
+
+    /// As the other end has them.
+    pub fn turned_round(&self) -> Self {
+        Self { local: self.remote, remote: self.local, lport: self.rport, rport: self.lport }
+    }
 }
 
 fn canonical(address: [u8; 16]) -> IpAddr {

@@ -24,8 +24,15 @@ impl Ledger {
         }
         // A minisocket's RST is no evidence of why the socket before it ended, though they share the cookie.
         if matches!(event.carrier, Carrier::TimeWait) {
-            self.minisocket_reset(head.netns, &head.ends);
+            self.doubt_minisocket(head.netns, &head.ends, head.time_ns);
             return self.say_reset(event.clone(), Some(key), out);
+        }
+        if event.direction == Direction::Sent {
+            let mut ends = head.ends;
+            if let Some(flow) = self.flows.get(&key).filter(|_| own) {
+                ends.complete(&flow.ends); // a socket that disconnects has lost its own by now
+            }
+            self.doubt_peer(head.netns, &ends, head.time_ns);
         }
         // A request's reset is its flow's too, if we know it.
         let Some(flow) = self.flows.get_mut(&key).filter(|_| own || head.cookie != 0) else {
@@ -101,15 +108,16 @@ impl Ledger {
 
     /// Ends a flow and says why. `gone_ns`: it is known to be gone, but its close was not seen.
     pub(super) fn end(&mut self, key: u64, gone_ns: Option<u64>, out: &mut Vec<Entry>) {
-        self.end_flow(key, gone_ns, Cause::Unseen, out);
+        self.end_flow(key, gone_ns, Verdict { cause: Cause::Unseen, continues_as: None }, out);
     }
 
-    /// Ends a flow whose close was not seen.
-    pub(super) fn end_as(&mut self, key: u64, gone_ns: u64, cause: Cause, out: &mut Vec<Entry>) {
-        self.end_flow(key, Some(gone_ns), cause, out);
+    /// Ends a flow whose close was not seen, as something else tells.
+    pub(super) fn end_as(&mut self, key: u64, gone_ns: u64, verdict: Verdict, out: &mut Vec<Entry>) {
+        self.end_flow(key, Some(gone_ns), verdict, out);
     }
 
-    fn end_flow(&mut self, key: u64, gone_ns: Option<u64>, unseen_cause: Cause, out: &mut Vec<Entry>) {
+    /// `otherwise`: the verdict if no close waits to be judged.
+    fn end_flow(&mut self, key: u64, gone_ns: Option<u64>, otherwise: Verdict, out: &mut Vec<Entry>) {
         let Some(mut flow) = self.flows.remove(&key) else { return };
         let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
         if rare.first.is_some() {
@@ -151,8 +159,7 @@ impl Ledger {
             received: rare.received_ns.is_some_and(shortly),
             resets_visible: self.capabilities.resets,
         };
-        let verdict =
-            if seen { judge(&evidence) } else { Verdict { cause: unseen_cause, continues_as: None } };
+        let verdict = if seen { judge(&evidence) } else { otherwise };
         // These run in the closer's context; at every other close the current task is noise (docs/kernel.md).
         let closer_acts = matches!(
             verdict.cause,

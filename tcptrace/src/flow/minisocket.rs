@@ -4,6 +4,7 @@
 
 use super::{
     Entry, FlowId, Known, Ledger, Role, Span, What, Who,
+    cause::{Cause, Verdict},
     owner::{Owner, Process, Source},
 };
 use crate::{
@@ -33,6 +34,10 @@ const LOOKS_A_LIFE: u64 = 8;
 const LEAST_PAUSE_NS: u64 = 20_000_000;
 /// Questions that wait; what is beyond goes unasked.
 const MAX_QUESTIONS: usize = 4096;
+/// An RST, or a SYN, is traced before it is sent: a minisocket that it may remove is asked for after this time,
+const SETTLE_NS: u64 = 5_000_000;
+/// and in at most so many namespaces, where several use the same addresses.
+const MAX_PEERS: usize = 8;
 
 /// What the namespace's settings say about minisockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +298,7 @@ impl Ledger {
 
     /// The minisocket that waits for this peer's FIN.
     fn waiting_for(&self, netns: u32, peer: &Ends, time_ns: u64) -> Option<u64> {
-        let ours = Ends { local: peer.remote, remote: peer.local, lport: peer.rport, rport: peer.lport };
+        let ours = peer.turned_round();
         let waits = |(_, m): &(u64, &Minisocket)| m.state == TcpState::FinWait2 && m.since_ns <= time_ns;
         let mut candidates = self.minisockets.with_ends(&ours).filter(waits);
         // Another namespace may use the same addresses: without a choice it is the one, with a choice nobody knows.
@@ -335,11 +340,21 @@ impl Ledger {
         }
     }
 
-    /// An RST that a minisocket sent: the kernel may have removed it.
-    pub(super) fn minisocket_reset(&mut self, netns: u32, ends: &Ends) {
+    /// A minisocket sent an RST, or somebody wants to connect with its ends: the kernel may remove it now.
+    pub(super) fn doubt_minisocket(&mut self, netns: u32, ends: &Ends, time_ns: u64) {
         let found = self.minisockets.with_ends(ends).find(|(_, m)| m.netns == netns).map(|(n, _)| n);
         if let Some(number) = found {
-            self.minisockets.ask_now(number);
+            self.minisockets.plan(number, time_ns.saturating_add(SETTLE_NS));
+        }
+    }
+
+    /// The other end sends an RST, or a SYN: it may remove the minisocket at this end, wherever that is.
+    pub(super) fn doubt_peer(&mut self, netns: u32, peer: &Ends, time_ns: u64) {
+        let ours = peer.turned_round();
+        let all: Vec<_> = self.minisockets.with_ends(&ours).map(|(number, m)| (number, m.netns)).collect();
+        let here = all.iter().any(|(_, there)| *there == netns);
+        for (number, _) in all.into_iter().filter(|(_, there)| !here || *there == netns).take(MAX_PEERS) {
+            self.minisockets.plan(number, time_ns.saturating_add(SETTLE_NS));
         }
     }
 
@@ -527,9 +542,20 @@ impl Ledger {
             self.see_minisocket(number, sight, taken, out);
             return false;
         }
-        // Its socket's close waits to be judged: the minisocket begins then.
-        if self.flows.get_mut(&sight.cookie).is_some_and(|flow| flow.closing().is_some()) {
-            return false;
+        if let Some(flow) = self.flows.get_mut(&sight.cookie) {
+            // Its socket's close waits to be judged: the minisocket begins then. Or the sight is the older.
+            if flow.closing().is_some() || flow.since_ns.max(flow.met_ns) >= taken.from_ns {
+                return false;
+            }
+            if flow.is_undecided() {
+                self.flows.remove(&sight.cookie);
+            } else {
+                self.succeed(sight, taken, out);
+            }
+            if let Some(number) = self.minisockets.find(sight) {
+                self.see_minisocket(number, sight, taken, out);
+                return false;
+            }
         }
         self.make_room();
         let left_ns = left_ns(sight).unwrap_or(0);
@@ -557,6 +583,29 @@ impl Ledger {
         });
         self.plan_next(number, taken.to_ns);
         true
+    }
+
+    /// A minisocket is seen where we believed in a socket: its close was lost. What the kernel shows tells how it ended.
+    fn succeed(&mut self, sight: &Sight, taken: Taken, out: &mut Vec<Entry>) {
+        let Some(flow) = self.flows.get(&sight.cookie) else { return };
+        let earliest_ns = flow.since_ns.max(flow.at_least_since_ns).max(flow.met_ns).min(taken.from_ns);
+        let since_ns = match (sight.state, left_ns(sight)) {
+            (TcpState::TimeWait, Some(left_ns)) => {
+                taken.to_ns.saturating_add(left_ns).saturating_sub(TIME_WAIT_NS)
+            }
+            _ => taken.from_ns,
+        };
+        let cause = match sight.state {
+            TcpState::TimeWait => Cause::Orderly,
+            _ => Cause::FinWait2Minisocket,
+        };
+        let verdict = Verdict { cause, continues_as: Some(sight.state) };
+        self.correct_to_end(sight.cookie, since_ns.clamp(earliest_ns, taken.from_ns), verdict, out);
+        if let Some(number) = self.minisockets.find(sight)
+            && let Some(minisocket) = self.minisockets.known.get_mut(&number)
+        {
+            minisocket.exact = false;
+        }
     }
 
     /// Minisockets of these namespaces that a complete dump did not show.

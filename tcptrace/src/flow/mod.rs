@@ -237,6 +237,13 @@ impl Ledger {
         }
         self.totals.matrix[event.old.number() as usize][event.new.number() as usize] += 1;
         let (who, ends) = (who(flow), flow.ends);
+        if event.old == TcpState::Close {
+            // The kernel looks for the ends after this; it may refuse.
+            self.doubt_minisocket(head.netns, &ends, head.time_ns);
+        }
+        if [event.old, event.new].contains(&TcpState::SynSent) {
+            self.doubt_peer(head.netns, &ends, head.time_ns);
+        }
         if child || event.old == TcpState::SynSent {
             self.replaced(head.netns, &ends, head.time_ns, out);
         }

@@ -3,7 +3,7 @@
 
 use super::{
     Entry, FlowId, Known, Ledger, Role, Span, What,
-    cause::Cause,
+    cause::{Cause, Verdict},
     connection::Flow,
     minisocket::{Question, Subject, TIMER_SLACK_NS},
     owner::{Process, Source},
@@ -127,10 +127,16 @@ impl Ledger {
         {
             return;
         }
+        // The port that connect() picked may have been a minisocket's.
+        let picked = flow.ends.lport == 0;
         flow.ends.complete(&sight.ends);
+        if picked {
+            self.replaced(sight.netns, &sight.ends, taken.from_ns, out);
+            self.doubt_peer(sight.netns, &sight.ends, taken.from_ns);
+        }
         if sight.state == TcpState::NewSynRecv {
             self.ask_half_open_again(key, sight, taken);
-        } else if flow.state != sight.state {
+        } else if self.flows.get(&key).is_some_and(|flow| flow.state != sight.state) {
             self.correct(key, sight, taken, out);
         }
     }
@@ -152,6 +158,7 @@ impl Ledger {
             _ => Role::Unknown,
         };
         self.reconciled.found += 1;
+        self.replaced(sight.netns, &sight.ends, taken.from_ns, out);
         self.insert(sight.cookie, &head, sight.state, role, 0);
         let (age_ns, _) = least_age(sight);
         let round = self.round;
@@ -269,14 +276,27 @@ impl Ledger {
     }
 
     fn vanish(&mut self, key: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
+        let half_open = self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv);
+        let cause = if half_open { Cause::HalfOpenGone } else { Cause::Unseen };
+        self.end_untold(key, now_ns, known, Verdict { cause, continues_as: None }, out);
+    }
+
+    /// A minisocket was seen in a flow's place.
+    pub(super) fn correct_to_end(&mut self, key: u64, now_ns: u64, verdict: Verdict, out: &mut Vec<Entry>) {
+        self.reconciled.corrected += 1;
+        self.totals.corrected += 1;
+        self.end_untold(key, now_ns, Known::Seen, verdict, out);
+    }
+
+    /// The end of a flow of which no event told.
+    fn end_untold(&mut self, key: u64, now_ns: u64, known: Known, verdict: Verdict, out: &mut Vec<Entry>) {
         let Some(flow) = self.flows.get(&key) else { return };
         let (old, who) = (flow.state, who(flow));
         let in_state = flow.span(now_ns).map(|span| Span { exact: false, ..span });
         let what = What::Transition { old, new: TcpState::Close, in_state, by: None, known };
         out.push(Entry { time_ns: now_ns, who, what });
         self.totals.inferred(old, TcpState::Close);
-        let half_open = old == TcpState::NewSynRecv;
-        self.end_as(key, now_ns, if half_open { Cause::HalfOpenGone } else { Cause::Unseen }, out);
+        self.end_as(key, now_ns, verdict, out);
     }
 
     /// What the last dump came to.
