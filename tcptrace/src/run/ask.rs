@@ -131,6 +131,9 @@ impl Run {
     /// Shows every connection as the ledger has it, then asks for all sockets.
     pub(super) fn show_all(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
         let now_ns = boot_time_ns();
+        if self.drain_before(now_ns, sink)? == Next::Enough {
+            return Ok(Next::Enough);
+        }
         let mut written = Ok(Next::Continue);
         self.ledger.states(now_ns, |entry| {
             if written.is_ok() {
