@@ -4,7 +4,9 @@ use super::{
     btf::{Btf, KERNEL_BTF},
     holders::HolderSource,
     layout,
+    netns::Namespace,
     privileges::{Privileges, kernel_version},
+    sockdiag::{DiagError, SockDiag},
     tracefs,
 };
 use std::path::Path;
@@ -70,6 +72,7 @@ pub fn checks() -> Vec<Check> {
         tracefs_mount(),
         paranoid(&privileges),
         cgroups(),
+        sockets(&privileges),
         holders(&privileges),
         tun(),
     ]
@@ -154,6 +157,20 @@ fn cgroups() -> Check {
     match super::cgroups::mount() {
         Some(place) => Check::new("cgroup v2", Status::Good, place.display().to_string()),
         None => Check::new("cgroup v2", Status::Note, "not mounted").advise("--cgroup cannot be used"),
+    }
+}
+
+/// Whether the kernel lists its sockets, and where we may ask.
+fn sockets(privileges: &Privileges) -> Check {
+    const NAME: &str = "socket list";
+    match Namespace::own().map_err(DiagError::from).and_then(|own| SockDiag::open(&own)) {
+        Ok(_) if privileges.enters_namespaces() => {
+            Check::new(NAME, Status::Good, "sock_diag, in every network namespace that can be found")
+        }
+        Ok(_) => Check::new(NAME, Status::Note, "sock_diag, in this network namespace only")
+            .advise("others need CAP_SYS_ADMIN: there, sockets older than the trace stay unknown"),
+        Err(error) => Check::new(NAME, Status::Note, "the kernel's sockets cannot be listed")
+            .advise(format!("older sockets, TIME_WAIT and half-open connections stay unseen: {error}")),
     }
 }
 

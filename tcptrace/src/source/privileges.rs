@@ -58,6 +58,11 @@ impl Privileges {
         self.has(SYS_PTRACE)
     }
 
+    /// Network namespaces that are not ours can be entered.
+    pub fn enters_namespaces(&self) -> bool {
+        self.has(SYS_ADMIN)
+    }
+
     fn has(&self, number: u32) -> bool {
         self.effective >> number & 1 == 1
     }
