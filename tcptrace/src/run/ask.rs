@@ -12,11 +12,12 @@ use crate::{
         filter::FilterSpec,
         holders::Holders,
         live::boot_time_ns,
+        netns,
         sockdiag::{Detail, Query, States},
     },
 };
 use hashbrown::HashSet;
-use std::{io, time::Duration};
+use std::{io, thread, time::Duration};
 
 /// Questions asked between two looks at the ring, of some 3 us each: what is beyond is inferred.
 const QUESTIONS: usize = 64;
@@ -24,6 +25,8 @@ const QUESTIONS: usize = 64;
 const RESYNC_SHARE: u64 = 20;
 /// At least this long from a loss to the dump that mends it: losses come in bursts.
 const AFTER_LOSS: Duration = Duration::from_millis(500);
+/// Between two looks at the ring while something else is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Vanished flows asked for between two looks at the ring.
 const VANISHED: usize = 512;
 
@@ -190,14 +193,31 @@ impl Run {
         Ok((complete || next == Next::Enough).then_some(next))
     }
 
+    /// Which namespaces there are, and who holds which socket: before the dump, because who gets a descriptor later does
+    /// so under our eyes. It may take a good part of a second, in which the ring would fill: so on a thread of its own.
+    fn survey(&mut self, sink: &mut impl Sink) -> io::Result<(Vec<(u32, netns::Limits)>, Holders)> {
+        let mut sockets = std::mem::take(&mut self.sockets);
+        let (result, written) = thread::scope(|scope| {
+            let survey = scope.spawn(|| (sockets.refresh(), sockets.holders()));
+            let mut written = Ok(());
+            while !survey.is_finished() && written.is_ok() {
+                thread::sleep(LOOK_EVERY);
+                written = self.drain_before(boot_time_ns(), sink).and_then(|_| sink.flush());
+            }
+            (survey.join(), written)
+        });
+        self.sockets = sockets;
+        written?;
+        result.map_err(|_| io::Error::other("the survey of namespaces and descriptors panicked"))
+    }
+
     fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
         let began_ns = boot_time_ns();
-        for (netns, limits) in self.sockets.refresh() {
+        let (settings, holders) = self.survey(sink)?;
+        for (netns, limits) in settings {
             let fin_timeout_ns = limits.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
             self.ledger.set_limits(netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets });
         }
-        // Before the dump: who gets a descriptor later does so under our eyes.
-        let holders = self.sockets.holders();
         self.ledger.begin_round();
         let mut covered = HashSet::new();
         let mut unread = self.sockets.unreachable();

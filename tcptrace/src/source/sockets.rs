@@ -23,6 +23,7 @@ use std::{
 const HOLD: Duration = Duration::from_secs(1);
 
 /// Connections to the kernel's list, one a namespace, made when they are needed.
+#[derive(Default)]
 pub struct Sockets {
     /// Empty: every namespace.
     wanted: BTreeSet<u32>,
