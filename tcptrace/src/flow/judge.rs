@@ -119,6 +119,7 @@ impl Ledger {
     /// `otherwise`: the verdict if no close waits to be judged.
     fn end_flow(&mut self, key: u64, gone_ns: Option<u64>, otherwise: Verdict, out: &mut Vec<Entry>) {
         let Some(mut flow) = self.flows.remove(&key) else { return };
+        self.depart(key);
         let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
         if rare.first.is_some() {
             return; // It never passed the filter.

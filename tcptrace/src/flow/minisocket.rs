@@ -108,6 +108,8 @@ struct Minisocket {
     closed_source: Source,
     /// The state it came from, until its beginning is told.
     untold: Option<TcpState>,
+    /// By the settings that we know the kernel has no room for it.
+    doubtful: bool,
     /// When to ask for it; earlier plans are void.
     ask_ns: u64,
     round: u32,
@@ -257,10 +259,8 @@ impl Ledger {
         let Beginning { who, closed, old, state, time_ns } = beginning;
         let limits = self.minisockets.limits(who.netns);
         let there = self.minisockets.count.get(&who.netns).copied().unwrap_or(0);
-        if limits.max_minisockets.is_some_and(|most| there >= most) {
-            self.totals.unmade += 1;
-            return;
-        }
+        // The settings may have changed since, and our count need not be the kernel's: asking is better.
+        let doubtful = limits.max_minisockets.is_some_and(|most| there >= most);
         self.replaced(who.netns, &who.ends, time_ns, out);
         self.make_room();
         let life = limits.life(state);
@@ -280,13 +280,26 @@ impl Ledger {
             closed,
             closed_source,
             untold: Some(old),
+            doubtful,
             ask_ns: 0,
             round: self.round,
         });
         self.minisockets.plan(number, time_ns.saturating_add(life));
         if !self.minisockets.ask_now(number) {
-            self.tell_beginning(number, Known::Rule, out);
+            self.believe_beginning(number, out);
         }
+    }
+
+    /// Nobody can be asked whether it has begun. `false`: then it has not.
+    fn believe_beginning(&mut self, number: u64, out: &mut Vec<Entry>) -> bool {
+        let begun = !self.minisockets.known.get(&number).is_some_and(|m| m.untold.is_some() && m.doubtful);
+        if begun {
+            self.tell_beginning(number, Known::Rule, out);
+        } else {
+            self.totals.unmade += 1;
+            self.minisockets.remove(number);
+        }
+        begun
     }
 
     /// The peer, which we see too, sends its FIN: the minisocket changes now, or soon.
@@ -361,6 +374,7 @@ impl Ledger {
     fn end_minisocket(&mut self, number: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
         self.tell_beginning(number, Known::Rule, out);
         let Some(mut minisocket) = self.minisockets.remove(number) else { return };
+        self.depart(minisocket.cookie());
         let old = minisocket.state;
         out.push(minisocket.enter(TcpState::Close, now_ns.max(minisocket.since_ns), known));
         self.totals.inferred(old, TcpState::Close);
@@ -381,7 +395,7 @@ impl Ledger {
     pub(super) fn tell_beginnings(&mut self, out: &mut Vec<Entry>) {
         for subject in std::mem::take(&mut self.minisockets.questions) {
             if let Subject::Minisocket(number) = subject {
-                self.tell_beginning(number, Known::Rule, out);
+                self.believe_beginning(number, out);
             }
         }
     }
@@ -472,7 +486,9 @@ impl Ledger {
     pub fn unanswered(&mut self, question: &Question, now_ns: u64, out: &mut Vec<Entry>) {
         match question.subject {
             Subject::Minisocket(number) => {
-                self.tell_beginning(number, Known::Rule, out);
+                if !self.believe_beginning(number, out) {
+                    return;
+                }
                 let Some(minisocket) = self.minisockets.known.get(&number) else { return };
                 let ends_ns = minisocket.ends_ns;
                 if ends_ns <= now_ns {
@@ -557,6 +573,9 @@ impl Ledger {
                 return false;
             }
         }
+        if self.departed.contains(&sight.cookie) {
+            return false;
+        }
         self.make_room();
         let left_ns = left_ns(sight).unwrap_or(0);
         let life = self.minisockets.limits(sight.netns).life(sight.state);
@@ -578,6 +597,7 @@ impl Ledger {
             closed: None,
             closed_source: Source::Close,
             untold: None,
+            doubtful: false,
             ask_ns: 0,
             round: self.round,
         });

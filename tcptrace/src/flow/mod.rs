@@ -18,7 +18,7 @@ pub use sights::{Bound, Reconciled, least_age};
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
 use connection::Flow;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
 use owner::{Process, Processes, Source};
@@ -66,6 +66,9 @@ pub struct Ledger {
     /// The number of the dump that runs, or ran last.
     round: u32,
     reconciled: Reconciled,
+    /// Cookies whose end was told while a dump runs: a batch of it may be older.
+    departed: HashSet<u64>,
+    dumping: bool,
     /// Since when no event was lost: a flow we did not know was at least that long in its state. 0: never.
     complete_since_ns: u64,
 }
@@ -87,6 +90,8 @@ impl Ledger {
             minisockets: Minisockets::default(),
             round: 0,
             reconciled: Reconciled::default(),
+            departed: HashSet::new(),
+            dumping: false,
             complete_since_ns: if capabilities.all_states { start_ns } else { 0 },
         }
     }
@@ -234,18 +239,24 @@ impl Ledger {
             flow.state = TcpState::SynRecv;
         } else {
             flow.enter(event.new, head.time_ns);
+            if event.new != TcpState::Close
+                && let Some(rare) = &mut flow.rare
+            {
+                // It was not that RST that ended the connection. (An ACK out of TIME_WAIT is answered so in SYN_SENT.)
+                (rare.sent, rare.received_ns) = (None, None);
+            }
         }
         self.totals.matrix[event.old.number() as usize][event.new.number() as usize] += 1;
         let (who, ends) = (who(flow), flow.ends);
-        if event.old == TcpState::Close {
-            // The kernel looks for the ends after this; it may refuse.
+        let connects = event.old == TcpState::SynSent && event.new != TcpState::Close;
+        if child || connects {
+            self.replaced(head.netns, &ends, head.time_ns, out);
+        } else if [event.old, event.new].contains(&TcpState::SynSent) {
+            // The kernel looks for the ends after CLOSE -> SYN_SENT, and refuses if they cannot be had.
             self.doubt_minisocket(head.netns, &ends, head.time_ns);
         }
         if [event.old, event.new].contains(&TcpState::SynSent) {
             self.doubt_peer(head.netns, &ends, head.time_ns);
-        }
-        if child || event.old == TcpState::SynSent {
-            self.replaced(head.netns, &ends, head.time_ns, out);
         }
         out.push(Entry {
             time_ns: head.time_ns,
@@ -396,7 +407,8 @@ impl Ledger {
             dwell_ns: [0; DWELL_STATES.len()],
             opened: None,
             closed: None,
-            round: self.round,
+            // The event may be older than the dump that runs.
+            round: self.round.wrapping_sub(1),
             met_ns: 0,
             rare: None,
         };

@@ -2,7 +2,7 @@
 //! a sight is believed before silence.
 
 use super::{
-    Entry, FlowId, Known, Ledger, Role, Span, What,
+    Entry, FlowId, Known, Ledger, MAX_SIDE_TABLE, Role, Span, What,
     cause::{Cause, Verdict},
     connection::Flow,
     minisocket::{Question, Subject, TIMER_SLACK_NS},
@@ -13,6 +13,7 @@ use crate::{
     event::{Head, TcpState},
     sight::{Kind, Sight, Taken, TimerKind},
 };
+use hashbrown::HashSet;
 use std::sync::Arc;
 
 /// A half-open request that nobody can ask about is taken for gone after this: the kernel's own limit with the default
@@ -90,6 +91,21 @@ impl Ledger {
     pub fn begin_round(&mut self) {
         self.round = self.round.wrapping_add(1);
         self.reconciled = Reconciled::default();
+        self.dumping = true;
+    }
+
+    /// The dump is over, and its questions are answered.
+    pub fn end_round(&mut self) {
+        self.dumping = false;
+        self.departed = HashSet::new();
+    }
+
+    /// A socket or a minisocket is gone. Events are folded up to a later time than that of the batch that comes next, so
+    /// the batch may still show it.
+    pub(super) fn depart(&mut self, cookie: u64) {
+        if self.dumping && self.departed.len() < MAX_SIDE_TABLE {
+            self.departed.insert(cookie);
+        }
     }
 
     /// A socket in a dump, or the answer to a question. Every event before `taken` began must have been folded. `holder`:
@@ -115,7 +131,10 @@ impl Ledger {
         let key = sight.cookie;
         let round = self.round;
         let Some(flow) = self.flows.get_mut(&key) else {
-            return self.meet(sight, taken, holder, out);
+            if !self.departed.contains(&key) {
+                self.meet(sight, taken, holder, out);
+            }
+            return;
         };
         flow.round = round;
         if let Some(holder) = holder

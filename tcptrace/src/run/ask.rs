@@ -245,6 +245,7 @@ impl Run {
         for some in unseen.chunks(VANISHED) {
             next = self.put(some, sink)?;
         }
+        self.ledger.end_round();
         let ended_ns = boot_time_ns();
         self.schedule.done(began_ns, ended_ns);
         let resync = Resync {

@@ -121,8 +121,16 @@ fn a_full_table_makes_no_time_wait() {
     let (asked, out) = answer(&mut ledger, 100 * MS, None);
     assert_eq!((asked, out.len(), ledger.len(), ledger.totals().unmade), (1, 0, 0, 1));
     ledger.set_limits(5, Limits { max_minisockets: Some(0), ..Limits::default() });
+    // Nobody can be asked: the settings are believed.
     closed_flow(&mut ledger);
-    assert_eq!((ledger.len(), ledger.totals().unmade), (0, 2));
+    let (mut questions, mut out) = (Vec::new(), Vec::new());
+    ledger.questions(100 * MS, 100, &mut questions);
+    ledger.unanswered(&questions[0], 100 * MS, &mut out);
+    assert_eq!((ledger.len(), out.len(), ledger.totals().unmade), (0, 0, 2));
+    // The kernel is believed before them: they may have changed.
+    closed_flow(&mut ledger);
+    let (_, out) = answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
+    assert_eq!(told(&out), [(S::FinWait2, S::TimeWait, Known::Seen)]);
 }
 
 #[test]
@@ -179,7 +187,15 @@ fn a_new_connection_with_the_same_ends_is_the_end_of_time_wait() {
     );
     assert_eq!(told(&out), [(S::TimeWait, S::Close, Known::Reuse)]);
     assert_eq!((ledger.minisockets(), ledger.open_flows()), (0, 1));
+    // connect() may be refused because of it.
+    closed_flow(&mut ledger);
+    answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
+    let refused = change(CLIENT, 9, 2 * S1 + MS, S::SynSent, S::Close);
+    assert!(told(&fold(&mut ledger, [Event::Transition(refused)])).is_empty());
+    let (asked, _) = answer(&mut ledger, 3 * S1, Some(&sight(1, S::TimeWait)));
+    assert_eq!((asked, ledger.minisockets()), (1, 1));
     // The same ends elsewhere are another connection's.
+    let mut ledger = self::ledger();
     closed_flow(&mut ledger);
     answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
     let mut elsewhere = change(CLIENT, 11, 3 * S1, S::SynSent, S::Established);
@@ -227,6 +243,42 @@ fn an_event_is_believed_before_an_older_sight() {
     // And what the events say next fits again.
     fold(&mut ledger, active_life().into_iter().skip(3));
     assert_eq!(ledger.totals().gaps, 0);
+}
+
+/// Events are folded up to the moment a batch arrives, which is later than what it shows.
+#[test]
+fn a_batch_that_is_older_than_the_end_of_a_socket_does_not_bring_it_back() {
+    let mut ledger = ledger();
+    let (mut out, mini) = (Vec::new(), sight(1, S::TimeWait));
+    ledger.begin_round();
+    closed_flow(&mut ledger);
+    ledger.sight(&sight(1, S::FinWait2), at(52 * MS), None, &mut out);
+    assert_eq!((out.len(), ledger.open_flows(), ledger.minisockets()), (0, 0, 1));
+    let aborted = [
+        Event::Transition(change(SERVER, 2, 60 * MS, S::Established, S::Close)),
+        Event::Transition(change(CLIENT, 9, 150 * MS, S::SynSent, S::Established)),
+    ];
+    fold(&mut ledger, aborted);
+    ledger.tick(200 * MS, &mut out);
+    out.clear();
+    for old in [sight(2, S::Established), mini] {
+        ledger.sight(&old, at(55 * MS), None, &mut out);
+    }
+    assert_eq!((out.len(), ledger.open_flows(), ledger.minisockets()), (0, 1, 0));
+    // The next dump is another matter.
+    ledger.end_round();
+    ledger.begin_round();
+    ledger.sight(&sight(2, S::Listen), at(S1), None, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+/// The program for resets may be attached before the one for state changes.
+#[test]
+fn a_flow_known_by_an_event_before_the_dump_is_asked_for() {
+    let mut ledger = ledger();
+    ledger.begin_round();
+    fold(&mut ledger, [reset(CLIENT, 1, 10 * MS, Direction::Received, S::Established, false)]);
+    assert_eq!((ledger.open_flows(), ledger.unseen(|_| true, 20 * MS).len()), (1, 1));
 }
 
 #[test]

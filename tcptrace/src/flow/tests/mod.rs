@@ -241,6 +241,23 @@ fn a_close_waits_for_the_reset_that_explains_it() {
 }
 
 /// `tcp_receive_reset` fires for data that reaches a closed socket; no RST came then.
+/// A SYN that meets an old TIME_WAIT is answered with an ACK, and that with an RST: the connection comes all the same.
+#[test]
+fn a_reset_before_the_last_change_is_no_evidence() {
+    let mut ledger = ledger();
+    let mut events = active_life();
+    events.insert(1, reset(CLIENT, 1, 11 * MS, Direction::Sent, S::SynSent, false));
+    // Within what a close waits for evidence.
+    for (event, time_ns) in events.iter_mut().zip(10 * MS..) {
+        if let Event::Transition(change) = event {
+            change.head.time_ns = time_ns;
+            change.bits = Some(Bits { dead: true, done: false, has_socket: false });
+        }
+    }
+    fold(&mut ledger, events);
+    assert_eq!(closes(&settled(&mut ledger)), [(Cause::FinWait2Minisocket, Some(S::FinWait2))]);
+}
+
 #[test]
 fn data_after_close_is_not_a_received_reset() {
     let mut ledger = ledger();
