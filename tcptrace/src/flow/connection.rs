@@ -122,6 +122,8 @@ pub(super) struct Closing {
     pub sent_after: Option<SentReset>,
     /// The current task; the closer only if the cause says so.
     pub task: Option<Arc<Process>>,
+    /// Nothing was known of the socket before: [`super::minisocket::Beginning::nameless`].
+    pub nameless: bool,
 }
 
 impl Flow {

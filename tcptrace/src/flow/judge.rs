@@ -83,6 +83,7 @@ impl Ledger {
             numbers,
             sent_after: None,
             task,
+            nameless: false,
         });
         if event.old == TcpState::Listen {
             self.end(key, None, out);
@@ -136,6 +137,7 @@ impl Ledger {
             numbers: LastNumbers::default(),
             sent_after: None,
             task: None,
+            nameless: false,
         });
         let seen = rare.closing.is_some();
         let Some(closing) = rare.closing.or(unseen) else { return };
@@ -180,6 +182,7 @@ impl Ledger {
             old: closing.old,
             state,
             time_ns: closing.time_ns,
+            nameless: closing.nameless,
         });
         let closed = Closed {
             verdict,

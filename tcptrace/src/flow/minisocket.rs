@@ -110,6 +110,8 @@ struct Minisocket {
     untold: Option<TcpState>,
     /// By the settings that we know the kernel has no room for it.
     doubtful: bool,
+    /// Its cookie may be another one than we know: see [`Beginning::nameless`].
+    nameless: bool,
     /// When to ask for it; earlier plans are void.
     ask_ns: u64,
     round: u32,
@@ -150,6 +152,9 @@ pub(super) struct Beginning {
     /// The minisocket's state.
     pub state: TcpState,
     pub time_ns: u64,
+    /// Nobody had asked for the socket's cookie before the event of its end. The kernel copies the cookie into the
+    /// minisocket before that event (tcp_time_wait), so there it is another one.
+    pub nameless: bool,
 }
 
 /// All of them.
@@ -240,9 +245,14 @@ impl Minisockets {
         found.filter(move |(_, minisocket)| minisocket.ends == *ends)
     }
 
+    fn at(&self, netns: u32, ends: &Ends) -> Option<u64> {
+        self.with_ends(ends).find(|(_, minisocket)| minisocket.netns == netns).map(|(number, _)| number)
+    }
+
     fn find(&self, sight: &Sight) -> Option<u64> {
         let same = |minisocket: &Minisocket| {
-            minisocket.netns == sight.netns && [0, sight.cookie].contains(&minisocket.cookie())
+            let cookies = minisocket.nameless || [0, sight.cookie].contains(&minisocket.cookie());
+            minisocket.netns == sight.netns && cookies
         };
         self.with_ends(&sight.ends).find(|(_, minisocket)| same(minisocket)).map(|(number, _)| number)
     }
@@ -256,7 +266,12 @@ impl Ledger {
 
     /// A minisocket takes the place of a socket: so says the rule. The kernel is to be asked.
     pub(super) fn begin_minisocket(&mut self, beginning: Beginning, out: &mut Vec<Entry>) {
-        let Beginning { who, closed, old, state, time_ns } = beginning;
+        let Beginning { who, closed, old, state, time_ns, nameless } = beginning;
+        if nameless && let Some(number) = self.minisockets.at(who.netns, &who.ends) {
+            // A dump has shown it already.
+            self.minisockets.ask_now(number);
+            return;
+        }
         let limits = self.minisockets.limits(who.netns);
         let there = self.minisockets.count.get(&who.netns).copied().unwrap_or(0);
         // The settings may have changed since, and our count need not be the kernel's: asking is better.
@@ -281,6 +296,7 @@ impl Ledger {
             closed_source,
             untold: Some(old),
             doubtful,
+            nameless,
             ask_ns: 0,
             round: self.round,
         });
@@ -355,8 +371,7 @@ impl Ledger {
 
     /// A minisocket sent an RST, or somebody wants to connect with its ends: the kernel may remove it now.
     pub(super) fn doubt_minisocket(&mut self, netns: u32, ends: &Ends, time_ns: u64) {
-        let found = self.minisockets.with_ends(ends).find(|(_, m)| m.netns == netns).map(|(n, _)| n);
-        if let Some(number) = found {
+        if let Some(number) = self.minisockets.at(netns, ends) {
             self.minisockets.plan(number, time_ns.saturating_add(SETTLE_NS));
         }
     }
@@ -453,7 +468,8 @@ impl Ledger {
     fn question(&self, subject: Subject) -> Option<Question> {
         let (netns, ends, id) = match subject {
             Subject::Minisocket(number) => {
-                self.minisockets.known.get(&number).map(|m| (m.netns, m.ends, m.id))?
+                let named = |m: &Minisocket| if m.nameless { FlowId::None } else { m.id };
+                self.minisockets.known.get(&number).map(|m| (m.netns, m.ends, named(m)))?
             }
             Subject::Flow(key) => self.flows.get(&key).map(|flow| (flow.netns, flow.ends, flow.id))?,
         };
@@ -507,6 +523,9 @@ impl Ledger {
         let left_ns = left_ns(sight);
         let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
         minisocket.round = round;
+        if std::mem::take(&mut minisocket.nameless) {
+            minisocket.id = FlowId::Cookie(sight.cookie);
+        }
         // What we inferred may be younger than what was seen.
         if minisocket.since_ns >= taken.from_ns && minisocket.untold.is_none() {
             return;
@@ -598,6 +617,7 @@ impl Ledger {
             closed_source: Source::Close,
             untold: None,
             doubtful: false,
+            nameless: false,
             ask_ns: 0,
             round: self.round,
         });

@@ -201,6 +201,14 @@ impl Ledger {
             }
             self.count_late(event);
             self.confirm(key, head, out);
+            if self.flows.get(&key).is_none() {
+                self.ensure(key, head, event.old);
+                self.step(key, event, out);
+                if let Some(closing) = self.flows.get_mut(&key).and_then(Flow::closing) {
+                    closing.nameless = self.capabilities.cookies;
+                }
+                return;
+            }
             self.ensure(key, head, event.old);
         }
         self.step(key, event, out);

@@ -3,9 +3,9 @@
 use super::*;
 use crate::sight::{Kind, Sight, Taken, TcpInfo, Timer, TimerKind};
 
-const S1: u64 = 1_000 * MS;
+pub(super) const S1: u64 = 1_000 * MS;
 
-fn sight(cookie: u64, state: S) -> Sight {
+pub(super) fn sight(cookie: u64, state: S) -> Sight {
     let ends = head(0, cookie, 0).ends;
     let (kind, timer) = match state {
         S::TimeWait => (Kind::Minisocket, Some((TimerKind::TimeWait, 59_000))),
@@ -31,12 +31,12 @@ fn sight(cookie: u64, state: S) -> Sight {
     }
 }
 
-fn at(ns: u64) -> Taken {
+pub(super) fn at(ns: u64) -> Taken {
     Taken { from_ns: ns, to_ns: ns + MS }
 }
 
 /// Asks all questions of this moment, and answers each the same.
-fn answer(ledger: &mut Ledger, now_ns: u64, sight: Option<&Sight>) -> (usize, Vec<Entry>) {
+pub(super) fn answer(ledger: &mut Ledger, now_ns: u64, sight: Option<&Sight>) -> (usize, Vec<Entry>) {
     let (mut questions, mut out) = (Vec::new(), Vec::new());
     ledger.questions(now_ns, 100, &mut questions);
     for question in &questions {
@@ -45,7 +45,7 @@ fn answer(ledger: &mut Ledger, now_ns: u64, sight: Option<&Sight>) -> (usize, Ve
     (questions.len(), out)
 }
 
-fn told(entries: &[Entry]) -> Vec<(S, S, Known)> {
+pub(super) fn told(entries: &[Entry]) -> Vec<(S, S, Known)> {
     let transition = |entry: &Entry| match entry.what {
         What::Transition { old, new, known, .. } if known != Known::Event => Some((old, new, known)),
         _ => None,
@@ -53,7 +53,7 @@ fn told(entries: &[Entry]) -> Vec<(S, S, Known)> {
     entries.iter().filter_map(transition).collect()
 }
 
-fn closed_flow(ledger: &mut Ledger) -> Vec<Entry> {
+pub(super) fn closed_flow(ledger: &mut Ledger) -> Vec<Entry> {
     let mut out = fold(ledger, active_life());
     ledger.tick(100 * MS, &mut out);
     out
@@ -245,42 +245,6 @@ fn an_event_is_believed_before_an_older_sight() {
     assert_eq!(ledger.totals().gaps, 0);
 }
 
-/// Events are folded up to the moment a batch arrives, which is later than what it shows.
-#[test]
-fn a_batch_that_is_older_than_the_end_of_a_socket_does_not_bring_it_back() {
-    let mut ledger = ledger();
-    let (mut out, mini) = (Vec::new(), sight(1, S::TimeWait));
-    ledger.begin_round();
-    closed_flow(&mut ledger);
-    ledger.sight(&sight(1, S::FinWait2), at(52 * MS), None, &mut out);
-    assert_eq!((out.len(), ledger.open_flows(), ledger.minisockets()), (0, 0, 1));
-    let aborted = [
-        Event::Transition(change(SERVER, 2, 60 * MS, S::Established, S::Close)),
-        Event::Transition(change(CLIENT, 9, 150 * MS, S::SynSent, S::Established)),
-    ];
-    fold(&mut ledger, aborted);
-    ledger.tick(200 * MS, &mut out);
-    out.clear();
-    for old in [sight(2, S::Established), mini] {
-        ledger.sight(&old, at(55 * MS), None, &mut out);
-    }
-    assert_eq!((out.len(), ledger.open_flows(), ledger.minisockets()), (0, 1, 0));
-    // The next dump is another matter.
-    ledger.end_round();
-    ledger.begin_round();
-    ledger.sight(&sight(2, S::Listen), at(S1), None, &mut out);
-    assert_eq!(out.len(), 1);
-}
-
-/// The program for resets may be attached before the one for state changes.
-#[test]
-fn a_flow_known_by_an_event_before_the_dump_is_asked_for() {
-    let mut ledger = ledger();
-    ledger.begin_round();
-    fold(&mut ledger, [reset(CLIENT, 1, 10 * MS, Direction::Received, S::Established, false)]);
-    assert_eq!((ledger.open_flows(), ledger.unseen(|_| true, 20 * MS).len()), (1, 1));
-}
-
 #[test]
 fn what_a_dump_does_not_show_is_asked_for_and_then_gone() {
     let mut ledger = ledger();
@@ -295,80 +259,6 @@ fn what_a_dump_does_not_show_is_asked_for_and_then_gone() {
     assert_eq!(told(&out), [(S::Established, S::Close, Known::Seen)]);
     assert_eq!(closes(&out), [(Cause::Unseen, None)]);
     assert_eq!((ledger.len(), ledger.reconciled().vanished), (0, 1));
-}
-
-/// Not two flows with one cookie, the socket and what came after it.
-#[test]
-fn a_minisocket_takes_the_place_of_a_socket_whose_close_was_lost() {
-    for by_question in [false, true] {
-        let mut ledger = ledger();
-        fold(&mut ledger, active_life().into_iter().take(3));
-        let (seen, mut out) = (sight(1, S::TimeWait), Vec::new());
-        ledger.begin_round();
-        if by_question {
-            let questions = ledger.unseen(|_| true, 10 * S1);
-            ledger.answer(&questions[0], Some(&seen), at(10 * S1), &mut out);
-        } else {
-            ledger.sight(&seen, at(10 * S1), None, &mut out);
-        }
-        let inferred = [(S::FinWait1, S::Close, Known::Seen), (S::FinWait1, S::TimeWait, Known::Seen)];
-        assert_eq!(told(&out), inferred);
-        assert_eq!(closes(&out), [(Cause::Orderly, Some(S::TimeWait))]);
-        // Of its 60 s 59 are left.
-        assert_eq!(out.last().map(|entry| entry.time_ns), Some(9 * S1 + MS));
-        assert_eq!((ledger.open_flows(), ledger.minisockets()), (0, 1));
-        assert_eq!((ledger.reconciled().corrected, ledger.totals().sights), (1, 0));
-        assert!(ledger.unseen(|_| true, 20 * S1).is_empty());
-    }
-    // An event that is younger than the sight is believed.
-    let mut ledger = ledger();
-    fold(&mut ledger, active_life().into_iter().take(3));
-    ledger.sight(&sight(1, S::TimeWait), at(50 * MS), None, &mut Vec::new());
-    assert_eq!((ledger.open_flows(), ledger.minisockets()), (1, 0));
-}
-
-/// What an RST or a SYN of the other end did to a minisocket is not waited for until its timer is due.
-#[test]
-fn a_minisocket_is_asked_for_when_the_other_end_sends_what_may_remove_it() {
-    let turned = |event: Event| match event {
-        Event::Reset(mut reset) => {
-            reset.head.ends = reset.head.ends.turned_round();
-            Event::Reset(reset)
-        }
-        Event::Transition(mut change) => {
-            change.head.ends = change.head.ends.turned_round();
-            Event::Transition(change)
-        }
-        other => other,
-    };
-    let own = |time| Event::Transition(change(CLIENT, 9, time, S::Close, S::SynSent));
-    let syn = |time| turned(Event::Transition(change(SERVER, 8, time, S::Close, S::SynSent)));
-    let rst = |time| turned(reset(SERVER, 2, time, Direction::Sent, S::CloseWait, false));
-    let events: [&dyn Fn(u64) -> Event; 3] = [&own, &syn, &rst];
-    for event in events {
-        let mut ledger = ledger();
-        closed_flow(&mut ledger);
-        answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
-        assert_eq!(answer(&mut ledger, S1, None).0, 0);
-        fold(&mut ledger, [event(2 * S1)]);
-        let (asked, out) = answer(&mut ledger, 2 * S1 + 10 * MS, None);
-        assert_eq!((asked, told(&out)), (1, vec![(S::TimeWait, S::Close, Known::Seen)]));
-    }
-}
-
-/// The port that connect() picked is not known before the next event: a dump tells whose it was.
-#[test]
-fn a_port_that_a_dump_tells_of_ends_the_minisocket_that_had_it() {
-    let mut ledger = ledger();
-    closed_flow(&mut ledger);
-    answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
-    let mut open = change(CLIENT, 9, 2 * S1, S::Close, S::SynSent);
-    open.head.ends.lport = 0;
-    fold(&mut ledger, [Event::Transition(open)]);
-    let mut out = Vec::new();
-    ledger.begin_round();
-    ledger.sight(&sight(9, S::SynSent), at(3 * S1), None, &mut out);
-    assert_eq!(told(&out), [(S::TimeWait, S::Close, Known::Reuse)]);
 }
 
 #[test]
