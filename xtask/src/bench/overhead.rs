@@ -1,13 +1,8 @@
 //! `cargo xtask bench overhead`: builds tcptrace, measures it as root, writes `docs/cost.md`.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::{
@@ -19,9 +14,9 @@ use super::{
     load::{LARGER_RESPONSES, LEAST_RESPONSE},
     loader::Loader,
     machine, page,
+    report::{self, Report, Subject},
     throughput::{LARGER_MODES, MODES, Throughput},
 };
-use crate::{advice::advice, root, run, setup, tools::Tools, workspace};
 
 const PAGE: &str = "docs/cost.md";
 /// The kernel's measurement is steady: more time would not tell more.
@@ -38,15 +33,8 @@ pub struct Options {
     /// Seconds of load, for each mode in each round
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Print the page, and leave docs/cost.md as it is
-    #[arg(long)]
-    no_write: bool,
-    /// Measure this tcptrace instead of building one, and only print the page
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
-    /// What the program was built from: said by the user's xtask to the one it starts as root
-    #[arg(long, hide = true, requires = "program")]
-    commit: Option<String>,
+    #[command(flatten)]
+    common: report::Common,
 }
 
 /// Everything that the page is made of.
@@ -88,71 +76,26 @@ impl Measured {
 
 /// Measures and writes. Targets that are missed are no failure, wrong counts and lost events are.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let (tools, program, commit) = subject(options)?;
-    let (page, wrong) = if root::is_root() {
-        let measured = measure(&tools, &program, commit, options)?;
-        let wrong = measured.wrong();
-        (page::write(&measured)?, wrong)
-    } else {
-        (as_root(&tools, &program, &commit, options)?, Vec::new())
+    let report = Report {
+        bench: "overhead",
+        page: PAGE,
+        why_root: "it attaches kernel programs, makes a network namespace, and asks the kernel to measure",
+        arguments: vec![
+            "--rounds".to_owned(),
+            options.rounds.to_string(),
+            "--seconds".to_owned(),
+            options.seconds.to_string(),
+        ],
     };
-    if !wrong.is_empty() {
-        print!("{page}");
-        for what in &wrong {
-            eprintln!("error: {what}");
-        }
-        eprintln!(
-            "error: tcptrace's counts are not the load's, so its figures are worth nothing; {PAGE} stays as it is"
-        );
-        return Ok(ExitCode::FAILURE);
-    }
-    if options.no_write || options.program.is_some() {
-        print!("{page}");
-    } else {
-        let file = workspace::root().join(PAGE);
-        fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
-        eprintln!("wrote {PAGE}");
-    }
-    Ok(ExitCode::SUCCESS)
+    report.run(&options.common, |subject| {
+        let measured = measure(subject, options, report.command())?;
+        Ok((page::write(&measured)?, measured.wrong()))
+    })
 }
 
-/// What to measure, and what it was built from.
-fn subject(options: &Options) -> Result<(Tools, PathBuf, String)> {
-    if let Some(program) = &options.program {
-        let commit = options.commit.clone().unwrap_or_else(|| "given as a file".to_owned());
-        return Ok((Tools::new(), program.clone(), commit));
-    }
-    let tools = setup::ensure()?;
-    let program = run::build(&tools)?;
-    let commit = machine::commit(&tools);
-    Ok((tools, program, commit))
-}
-
-/// The whole measurement again, by an xtask that is root. It gives us the page, so that the file becomes ours.
-fn as_root(tools: &Tools, program: &Path, commit: &str, options: &Options) -> Result<String> {
-    let what = "bench overhead needs root";
-    let why = "it attaches kernel programs, makes a network namespace, and asks the kernel to measure";
-    // With --commit, sudo has just given us somebody who is not root.
-    let Some(sudo) = tools.find("sudo").filter(|_| options.commit.is_none()) else {
-        return Err(advice(what, why, &["cargo xtask bench overhead, as root"]));
-    };
-    let mut command = tools.command(sudo);
-    command.arg("--").arg(env::current_exe().context("xtask does not find itself")?);
-    command.args(["bench", "overhead", "--no-write", "--commit", commit]).arg("--program").arg(program);
-    command.args(["--rounds", &options.rounds.to_string(), "--seconds", &options.seconds.to_string()]);
-    let done =
-        command.stderr(Stdio::inherit()).stdin(Stdio::inherit()).output().context("sudo does not start")?;
-    let page = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        print!("{page}");
-        let why = "the measurement, which runs as root, failed: it said why above";
-        return Err(advice(format!("{PAGE} stays as it is"), why, &["mend that, then the same again"]));
-    }
-    Ok(page)
-}
-
-fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> Result<Measured> {
+fn measure(subject: &Subject, options: &Options, command: String) -> Result<Measured> {
     bpf_stats::must_be_off()?;
+    let Subject { tools, program, commit } = subject;
     let cores = Cores::choose()?;
     let version = machine::version(tools, program)?;
     let mut loader = Loader::start(cores)?;
@@ -186,12 +129,9 @@ fn measure(tools: &Tools, program: &Path, commit: String, options: &Options) -> 
     eprintln!("a tracer that sees nothing");
     let idle = idle::measure(program, loader.netns)?;
     Ok(Measured {
-        command: format!(
-            "cargo xtask bench overhead --rounds {} --seconds {}",
-            options.rounds, options.seconds
-        ),
+        command,
         version,
-        commit,
+        commit: commit.clone(),
         date: machine::date(tools)?,
         machine: machine::describe(),
         cores,

@@ -9,6 +9,7 @@ use super::{
     figures::{Spread, mebibytes, number, size},
     kernel::{SUBJECTS, Subject},
     load::{LEAST_RESPONSE, REQUEST, TRANSITIONS},
+    markdown::{row, table, verdict},
     modes::Mode,
     overhead::Measured,
     targets::{self, KEPT},
@@ -18,7 +19,7 @@ use super::{
 /// The whole page.
 pub fn write(measured: &Measured) -> Result<String> {
     let mut page = head(measured);
-    verdict(&mut page, measured)?;
+    verdict(&mut page, &targets::rows(measured)?);
     throughput(&mut page, measured)?;
     larger(&mut page, measured)?;
     kernel(&mut page, measured)?;
@@ -48,27 +49,6 @@ fn head(measured: &Measured) -> String {
          Every figure is the median of {} rounds, with the smallest and the largest behind it.\n",
         measured.command, measured.version, measured.commit, measured.date, measured.machine, measured.rounds,
     )
-}
-
-/// A table row; the first two make the header.
-fn row(page: &mut String, cells: &[&str]) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(page, "| {} |", cells.join(" | "));
-}
-
-fn table(page: &mut String, title: &str, header: &[&str]) {
-    let _ = write!(page, "\n## {title}\n\n");
-    row(page, header);
-    row(page, &vec!["---"; header.len()]);
-}
-
-fn verdict(page: &mut String, measured: &Measured) -> Result<()> {
-    table(page, "Verdict", &["what", "measured", "target", "reached?"]);
-    for entry in targets::rows(measured)? {
-        let reached = if entry.reached { "yes" } else { "**no**" };
-        row(page, &[&entry.what, &entry.measured, &entry.target, reached]);
-    }
-    Ok(())
 }
 
 fn throughput(page: &mut String, measured: &Measured) -> Result<()> {

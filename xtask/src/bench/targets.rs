@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{
     figures::{Spread, number, size},
     kernel::Subject,
+    markdown::Row,
     modes::Mode,
     overhead::Measured,
 };
@@ -21,18 +22,6 @@ const USER_SECONDS: f64 = 0.5;
 const START_UP_MS: f64 = 150.0;
 /// Share of a core.
 const IDLE: f64 = 0.001;
-
-/// A row of the first table.
-pub struct Row {
-    /// What.
-    pub what: String,
-    /// In words.
-    pub measured: String,
-    /// In words.
-    pub target: String,
-    /// By the median.
-    pub reached: bool,
-}
 
 /// All rows.
 pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
