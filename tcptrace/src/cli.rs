@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, stat, watch},
+    cmd::{doctor, snapshot, stat, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -39,6 +39,9 @@ pub enum Command {
     /// Attach a program that does nothing, until interrupted: the baseline of `cargo xtask bench overhead`
     #[command(hide = true)]
     AttachEmpty,
+    /// Every socket into a ledger, once, timed: what `cargo xtask bench snapshot` measures
+    #[command(hide = true)]
+    Snapshot(snapshot::Args),
 }
 
 /// `80`, `80,443`, `8000-8100`, or several of them.

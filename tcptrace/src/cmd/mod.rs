@@ -4,6 +4,7 @@ pub mod doctor;
 mod filter_args;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod snapshot;
 pub mod stat;
 mod trace;
 pub mod watch;
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::AttachEmpty => attach_empty(),
+        Command::Snapshot(args) => snapshot::run(args),
     }
 }
 
