@@ -7,7 +7,7 @@ use crate::{
         holders::{HolderSource, Holders},
         live::boot_time_ns,
         netns::Namespace,
-        sockdiag::{Detail, Query, SockDiag, States},
+        sockdiag::{Ahead, Detail, Query, SockDiag, States},
     },
 };
 use serde_json::json;
@@ -35,7 +35,8 @@ struct Snapshot {
     owned: u64,
     load: Duration,
     holders: Duration,
-    dump: Duration,
+    /// Spent in waiting for the kernel's list, which another thread reads meanwhile.
+    wait: Duration,
     fold: Duration,
 }
 
@@ -49,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(text) => Namespace::open(text)?,
         None => Namespace::own()?,
     };
-    let mut diag = SockDiag::open(&namespace)?;
+    let diag = SockDiag::open(&namespace)?;
     let mut taken = Snapshot::default();
     let holders = args.owners.then(|| {
         let (mut source, load) = timed(HolderSource::new);
@@ -58,7 +59,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         holders
     });
     let before = resident()?;
-    let ledger = fill(&mut diag, holders.as_ref(), &mut taken)?;
+    let ledger = fill(diag, holders.as_ref(), &mut taken)?;
     // When the last socket is known, not when all is freed again.
     let total = start.elapsed();
     let after = resident()?;
@@ -69,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "owned": taken.owned,
         "load_ns": ns(taken.load),
         "holders_ns": ns(taken.holders),
-        "dump_ns": ns(taken.dump),
+        "wait_ns": ns(taken.wait),
         "fold_ns": ns(taken.fold),
         "total_ns": ns(total),
         "ledger_bytes": after.saturating_sub(before),
@@ -78,12 +79,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }
 
-fn fill(diag: &mut SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) -> anyhow::Result<Ledger> {
+fn fill(diag: SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) -> anyhow::Result<Ledger> {
     let capabilities = Capabilities { cookies: true, resets: true, all_states: true };
     let mut ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
     let (mut batch, mut entries) = (Vec::new(), Vec::new());
     ledger.begin_round();
-    let mut dump = diag.dump(Query::of(States::ALL, Detail::Full))?;
+    let mut dump = Ahead::begin(diag, Query::of(States::ALL, Detail::Full))?;
     let mut clock = Instant::now();
     let mut lap = |sum: &mut Duration| {
         let now = Instant::now();
@@ -91,9 +92,8 @@ fn fill(diag: &mut SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) ->
         clock = now;
     };
     loop {
-        batch.clear();
-        let when = dump.next_batch(&mut batch)?;
-        lap(&mut taken.dump);
+        let when = dump.next_batch(&mut batch);
+        lap(&mut taken.wait);
         let Some(when) = when else { break };
         for sight in &batch {
             let holder = holders.and_then(|holders| holders.get(sight.inode)).map(|holder| &holder.process);
@@ -104,6 +104,7 @@ fn fill(diag: &mut SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) ->
         taken.sockets += batch.len() as u64;
         lap(&mut taken.fold);
     }
+    dump.end().1?;
     Ok(ledger)
 }
 

@@ -13,7 +13,7 @@ use crate::{
         holders::Holders,
         live::boot_time_ns,
         netns,
-        sockdiag::{Detail, Query, States},
+        sockdiag::{Ahead, Detail, Query, States},
     },
 };
 use hashbrown::HashSet;
@@ -156,8 +156,9 @@ impl Run {
         broken: &mut Broken,
         sink: &mut impl Sink,
     ) -> io::Result<Option<Next>> {
-        let Some(mut diag) = self.sockets.take(netns) else { return Ok(None) };
-        let mut dump = match diag.dump(Query::of(States::ALL, Detail::Full)) {
+        let Some(diag) = self.sockets.take(netns) else { return Ok(None) };
+        // Read on another thread: what is to be done with each socket takes half as long as to list it.
+        let mut dump = match Ahead::begin(diag, Query::of(States::ALL, Detail::Full)) {
             Ok(dump) => dump,
             Err(error) => {
                 log::warn!("the sockets of namespace {netns} cannot be listed: {error}");
@@ -165,16 +166,7 @@ impl Run {
             }
         };
         let mut next = Next::Continue;
-        let complete = loop {
-            batch.clear();
-            let taken = match dump.next_batch(batch) {
-                Ok(Some(taken)) => taken,
-                Ok(None) => break true,
-                Err(error) => {
-                    log::warn!("the sockets of namespace {netns} cannot be listed: {error}");
-                    break false;
-                }
-            };
+        while let Some(taken) = dump.next_batch(batch) {
             next = self.drain_before(taken.to_ns, sink)?;
             for sight in batch.iter().filter(|sight| concerns(&self.filter, sight)) {
                 let holder = holders.get(sight.inode).map(|holder| &holder.process);
@@ -182,15 +174,20 @@ impl Run {
             }
             if self.hand_over(sink)? == Next::Enough || next == Next::Enough {
                 next = Next::Enough;
-                break false;
+                break;
             }
             sink.flush()?;
-        };
-        let counts = dump.counts();
-        broken.restarts += u64::from(counts.restarts);
-        broken.unreadable += counts.unreadable;
+        }
+        let (diag, result) = dump.end();
         self.sockets.put_back(diag);
-        Ok((complete || next == Next::Enough).then_some(next))
+        match &result {
+            Ok(counts) => {
+                broken.restarts += u64::from(counts.restarts);
+                broken.unreadable += counts.unreadable;
+            }
+            Err(error) => log::warn!("the sockets of namespace {netns} cannot be listed: {error}"),
+        }
+        Ok((result.is_ok() || next == Next::Enough).then_some(next))
     }
 
     /// Which namespaces there are, and who holds which socket: before the dump, because who gets a descriptor later does

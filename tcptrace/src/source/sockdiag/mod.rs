@@ -1,6 +1,7 @@
 //! The kernel's own list of TCP sockets (NETLINK_SOCK_DIAG), for what no event tells: the sockets that were there
 //! before us, half-open requests, minisockets, queues, timers. Needs no privilege, but shows one namespace only.
 
+mod ahead;
 mod codec;
 mod dump;
 mod query;
@@ -15,6 +16,7 @@ use crate::{
     event::{Ends, TcpState},
     sight::{Sight, Taken},
 };
+pub use ahead::Ahead;
 use codec::{End, Reader, Reply, Request};
 pub use dump::{Dump, DumpCounts};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};

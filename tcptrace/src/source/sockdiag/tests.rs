@@ -26,6 +26,25 @@ fn a_datagram_that_did_not_fit_comes_again() {
 }
 
 #[test]
+fn the_other_thread_reads_the_same_and_gives_back_what_it_got() {
+    let (_listener, address, diag) = listening();
+    let query = Query::of(States::ALL, Detail::Full);
+    // Half-way: nothing of the answer is taken.
+    let (diag, result) = Ahead::begin(diag, query).unwrap().end();
+    assert!(result.is_ok(), "{result:?}");
+    let mut ahead = Ahead::begin(diag, query).unwrap();
+    let (mut batch, mut sights) = (Vec::new(), Vec::new());
+    while let Some(taken) = ahead.next_batch(&mut batch) {
+        assert!(taken.from_ns <= taken.to_ns && !batch.is_empty());
+        sights.append(&mut batch);
+    }
+    assert!(sights.iter().any(|sight| sight.ends.local() == address));
+    let (mut diag, result) = ahead.end();
+    assert_eq!(result.unwrap().sockets, sights.len() as u64);
+    assert!(finds(&mut diag, address).0);
+}
+
+#[test]
 fn a_busy_socket_is_replaced() {
     let (_listener, address, mut diag) = listening();
     let _ = diag.dump(Query::of(States::ALL, Detail::Plain)).unwrap();
