@@ -17,6 +17,7 @@ mod overhead;
 mod page;
 mod process;
 mod report;
+mod snapshot;
 mod targets;
 mod throughput;
 mod tracer;
@@ -37,15 +38,22 @@ pub struct Options {
 enum What {
     /// Run a connect/request/close load without and with tcptrace, and write docs/cost.md
     Overhead(overhead::Options),
+    /// Time how long every socket takes, ours beside ss, and write docs/snapshot.md
+    Snapshot(snapshot::Options),
     /// The load itself: a process of its own that `overhead` starts
     #[command(hide = true)]
     Load(load::Options),
+    /// Many open connections: processes of their own that `snapshot` starts
+    #[command(hide = true)]
+    Population(snapshot::population::Options),
 }
 
 /// Runs one benchmark.
 pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Overhead(options) => overhead::run(options),
+        What::Snapshot(options) => snapshot::run(options),
         What::Load(options) => load::run(options),
+        What::Population(options) => snapshot::population::run(options),
     }
 }

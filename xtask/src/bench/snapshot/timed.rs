@@ -1,0 +1,107 @@
+//! One program, run to its end: how long, how much of a processor, how much memory.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, FromRawFd as _, OwnedFd},
+        unix::process::{CommandExt as _, ExitStatusExt as _},
+    },
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+    sys::{prctl, signal::Signal},
+};
+
+/// What a run took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// Of all processors.
+    pub cpu: Duration,
+    /// Resident at its peak, in bytes.
+    pub peak: u64,
+    /// It was ended when its time was over, so it would have taken longer.
+    pub cut_off: bool,
+}
+
+/// Runs it inside the namespace, for `most` at most.
+pub fn run(command: &mut Command, netns: &File, most: Duration) -> Result<Took> {
+    let namespace = netns.try_clone().context("the namespace cannot be shared")?;
+    // SAFETY: two system calls, which are allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+        });
+    }
+    let start = Instant::now();
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let ended = ends_within(&child, most);
+    let cut_off = !matches!(ended, Ok(true));
+    if cut_off {
+        let _ = child.kill();
+    }
+    let (status, usage) = reap(&child)?;
+    let wall = start.elapsed();
+    ended?;
+    ensure!(cut_off || status.success(), "{} failed ({status})", command.get_program().display());
+    // The kernel scales both parts to the exact sum, so the sum is exact where the parts are not.
+    let cpu = [usage.ru_utime, usage.ru_stime].map(time).iter().sum();
+    let peak = u64::try_from(usage.ru_maxrss)? << 10;
+    Ok(Took { wall, cpu, peak, cut_off })
+}
+
+/// Whether it has ended, as soon as that is known.
+fn ends_within(child: &Child, most: Duration) -> Result<bool> {
+    // SAFETY: the call takes two numbers, and the child is not waited for yet, so its number is nobody else's.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let fd = Errno::result(fd).context("a process cannot be watched (pidfd_open)")?;
+    // SAFETY: the kernel has just opened it for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) };
+    let timeout = PollTimeout::try_from(most.as_millis()).unwrap_or(PollTimeout::MAX);
+    let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut watched, timeout).context("a process cannot be watched (poll)")? > 0)
+}
+
+/// What `Child::wait` does, and what the child took.
+fn reap(child: &Child) -> Result<(ExitStatus, libc::rusage)> {
+    let mut status = 0;
+    // SAFETY: a plain C structure, for which zeroes are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let pid = child.id().cast_signed();
+    // SAFETY: both places are ours and outlive the call.
+    Errno::result(unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) })
+        .context("a process cannot be waited for")?;
+    Ok((ExitStatus::from_raw(status), usage))
+}
+
+fn time(time: libc::timeval) -> Duration {
+    let part = |value| u64::try_from(value).unwrap_or(0);
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_micros(part(time.tv_usec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root: enters a network namespace"]
+    fn a_run_is_timed_and_cut_off() {
+        let netns = File::open("/proc/self/ns/net").unwrap();
+        let sleep = |time: &str| run(Command::new("sleep").arg(time), &netns, Duration::from_millis(200));
+        let short = sleep("0.05").unwrap();
+        assert!(!short.cut_off && short.wall >= Duration::from_millis(50) && short.peak > 0);
+        let long = sleep("60").unwrap();
+        assert!(long.cut_off && long.wall < Duration::from_secs(30));
+        assert!(run(&mut Command::new("false"), &netns, Duration::from_secs(9)).is_err());
+    }
+}
