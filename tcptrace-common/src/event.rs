@@ -27,10 +27,14 @@ pub enum Kind {
     Destroy = 6,
     /// [`Retransmit`] as the function probe saw it: an attempt with its result.
     RetransmitCall = 7,
+    /// [`Object`]: a minisocket or a half-open request begins, changes or ends, as a function probe saw it.
+    Object = 8,
+    /// [`Accept`]: a program took a connection out of the accept queue, as a function probe saw it.
+    Accept = 9,
 }
 
 /// How many kinds of record there are.
-pub const KINDS: usize = 8;
+pub const KINDS: usize = 10;
 
 impl Kind {
     /// Every kind, in the order of their numbers.
@@ -43,6 +47,8 @@ impl Kind {
         Self::Reset,
         Self::Destroy,
         Self::RetransmitCall,
+        Self::Object,
+        Self::Accept,
     ];
 
     /// The kind whose records start with this byte.
@@ -58,6 +64,8 @@ impl Kind {
             Self::SynAck => "syn-ack",
             Self::Reset => "reset",
             Self::Destroy => "destroy",
+            Self::Object => "object",
+            Self::Accept => "accept",
         }
     }
 }
@@ -337,6 +345,30 @@ impl Carrier {
 /// The end of a full socket.
 pub type Destroy = Prefix;
 
+/// A minisocket or a half-open request. [`Prefix::state`] is its state, [`Prefix::to`] the same, or CLOSE at its end.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Object {
+    /// Which.
+    pub head: Header,
+    /// Until its timer expires, in jiffies; 0: not told.
+    pub timeout: u32,
+    /// [`BEGINS`], [`CHANGES`] or [`ENDS`].
+    pub step: u8,
+    /// Zero.
+    pub spare: [u8; 3],
+}
+
+/// [`Object::step`].
+pub const BEGINS: u8 = 0;
+/// [`Object::step`]: it enters another state, or its timer starts again.
+pub const CHANGES: u8 = 1;
+/// [`Object::step`]: a request also ends when it becomes a socket.
+pub const ENDS: u8 = 2;
+
+/// The child that a program accepted, and the program.
+pub type Accept = OwnedTransition;
+
 const _: () = {
     assert!(size_of::<Prefix>() == 32);
     assert!(size_of::<Tuple>() == 40);
@@ -348,4 +380,5 @@ const _: () = {
     assert!(size_of::<Retransmit>() == 104);
     assert!(size_of::<SynAck>() == 80);
     assert!(size_of::<Reset>() == 88);
+    assert!(size_of::<Object>() == 80);
 };

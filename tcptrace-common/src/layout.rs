@@ -102,6 +102,7 @@ offsets! {
     req_num_retrans: "request_sock"."num_retrans", 1;
     /// Bit field of seven bits above `syncookie`, in one byte.
     req_num_timeout: "request_sock"."num_timeout", 0;
+    tw_substate: "inet_timewait_sock"."tw_substate", 1;
     skb_cb: "sk_buff"."cb", 0;
     skb_dev: "sk_buff"."dev", 8;
     dev_net: "net_device"."nd_net", 8;

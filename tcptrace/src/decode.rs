@@ -1,8 +1,8 @@
 //! Bytes to events. Total: any bytes give an event or an error, never a panic.
 
 use crate::event::{
-    Bits, Carrier, Destroy, Direction, Ends, Event, Head, Reason, Reset, Retransmit, Segment, TcpState,
-    Transition,
+    Accept, Bits, Carrier, Destroy, Direction, Ends, Event, Head, Object, Reason, Reset, Retransmit, Segment,
+    Step, TcpState, Transition,
 };
 use std::sync::Arc;
 use tcptrace_common::event as abi;
@@ -68,6 +68,11 @@ impl Decoder {
             abi::Kind::Destroy => {
                 let record = read::<abi::Destroy>(bytes)?;
                 Ok(Event::Destroy(Destroy { head: prefix(record, Ends::default()) }))
+            }
+            abi::Kind::Object => object(read(bytes)?),
+            abi::Kind::Accept => {
+                let record = read::<abi::Accept>(bytes)?;
+                Ok(Event::Accept(Accept { head: head(&record.head), task: record.task }))
             }
         }?;
         let head = event.head_mut();
@@ -149,6 +154,19 @@ fn transition(
         shutdown: record.tuple.shutdown,
         task,
         numbers,
+    }))
+}
+
+fn object(record: &abi::Object) -> Result<Event, DecodeError> {
+    Ok(Event::Object(Object {
+        head: head(&record.head),
+        state: state(record.head.pre.state)?,
+        step: match record.step {
+            abi::BEGINS => Step::Begins,
+            abi::CHANGES => Step::Changes,
+            _ => Step::Ends,
+        },
+        timeout_jiffies: record.timeout,
     }))
 }
 

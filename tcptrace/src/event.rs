@@ -245,6 +245,39 @@ pub struct Destroy {
     pub head: Head,
 }
 
+/// What became of an object that no tracepoint mentions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is there from now on.
+    Begins,
+    /// It enters another state, or its timer starts again.
+    Changes,
+    /// It is gone. A half-open request ends also when it becomes a socket.
+    Ends,
+}
+
+/// A minisocket or a half-open request, as a function probe saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    /// Who and when.
+    pub head: Head,
+    /// Its state: FIN_WAIT2 or TIME_WAIT of a minisocket, [`TcpState::NewSynRecv`] of a request.
+    pub state: TcpState,
+    /// What became of it.
+    pub step: Step,
+    /// Until its timer expires, in the kernel's jiffies; 0: not told.
+    pub timeout_jiffies: u32,
+}
+
+/// A program took a connection out of the accept queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Accept {
+    /// Which and when.
+    pub head: Head,
+    /// Who.
+    pub task: Task,
+}
+
 /// One record.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -256,6 +289,10 @@ pub enum Event {
     Reset(Reset),
     /// The end of a socket.
     Destroy(Destroy),
+    /// A minisocket or a half-open request.
+    Object(Object),
+    /// A connection was accepted.
+    Accept(Accept),
 }
 
 impl Event {
@@ -265,7 +302,9 @@ impl Event {
             Self::Transition(Transition { head, .. })
             | Self::Retransmit(Retransmit { head, .. })
             | Self::Reset(Reset { head, .. })
-            | Self::Destroy(Destroy { head }) => head,
+            | Self::Destroy(Destroy { head })
+            | Self::Object(Object { head, .. })
+            | Self::Accept(Accept { head, .. }) => head,
         }
     }
 }
@@ -277,7 +316,9 @@ impl Event {
             Self::Transition(Transition { head, .. })
             | Self::Retransmit(Retransmit { head, .. })
             | Self::Reset(Reset { head, .. })
-            | Self::Destroy(Destroy { head }) => head,
+            | Self::Destroy(Destroy { head })
+            | Self::Object(Object { head, .. })
+            | Self::Accept(Accept { head, .. }) => head,
         }
     }
 }

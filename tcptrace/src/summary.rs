@@ -25,7 +25,8 @@ impl LostCounts {
 
     /// Name and count of each kind that users are told of.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        const NAMES: [&str; 5] = ["transition", "retransmit", "syn-ack", "reset", "destroy"];
+        const NAMES: [&str; 7] =
+            ["transition", "retransmit", "syn-ack", "reset", "destroy", "object", "accept"];
         let of = |name: &str| {
             Kind::ALL
                 .iter()

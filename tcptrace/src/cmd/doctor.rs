@@ -4,7 +4,7 @@ use super::trace::Format;
 use crate::{
     error::StartError,
     source::{
-        hooks::{Outcome, RETRANSMIT_CALL, TRACEPOINTS, Way},
+        hooks::{Outcome, PROBES, RETRANSMIT_CALL, TRACEPOINTS, Way},
         load::{LoadOptions, load},
         machine::{Check, Status, checks},
         privileges::Privileges,
@@ -98,14 +98,14 @@ fn text(out: &mut impl Write, palette: &Palette, checks: &[Check], hooks: &Hooks
             writeln!(out, "{:<24} {advice}", "")?;
         }
     }
-    writeln!(out, "\n{strong}{:<24} {:<9} {:<38} NOTE{strong:#}", "HOOK", "ATTACHED", "TELLS")?;
+    writeln!(out, "\n{strong}{:<31} {:<9} {:<38} NOTE{strong:#}", "HOOK", "ATTACHED", "TELLS")?;
     match hooks {
         Hooks::Tried(outcomes) => outcomes.iter().try_for_each(|outcome| row(out, palette, outcome)),
         Hooks::Unchecked(why) => {
-            for hook in TRACEPOINTS.iter().chain([&RETRANSMIT_CALL]) {
+            for hook in TRACEPOINTS.iter().chain([&RETRANSMIT_CALL]).chain(&PROBES) {
                 writeln!(
                     out,
-                    "{:<24} {:<9} {:<38} without it: {}",
+                    "{:<31} {:<9} {:<38} without it: {}",
                     hook.target, "?", hook.tells, hook.without
                 )?;
             }
@@ -126,7 +126,7 @@ fn row(out: &mut impl Write, palette: &Palette, outcome: &Outcome) -> io::Result
             ("no".to_owned(), palette.warn, format!("{}; without it: {}", why.join("; "), hook.without))
         }
     };
-    let line = format!("{:<24} {style}{way:<9}{style:#} {:<38} {note}", hook.target, hook.tells);
+    let line = format!("{:<31} {style}{way:<9}{style:#} {:<38} {note}", hook.target, hook.tells);
     writeln!(out, "{}", line.trim_end())
 }
 

@@ -80,7 +80,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn fill(diag: SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) -> anyhow::Result<Ledger> {
-    let capabilities = Capabilities { cookies: true, resets: true, all_states: true };
+    let capabilities =
+        Capabilities { cookies: true, resets: true, all_states: true, minisockets: false, requests: false };
     let mut ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
     let (mut batch, mut entries) = (Vec::new(), Vec::new());
     ledger.begin_round();

@@ -243,11 +243,8 @@ impl Output {
             }
             Format::Text => {
                 let state = loaded.way_of("state").map(|way| way.to_string()).unwrap_or_default();
-                let missing: Vec<_> = loaded
-                    .outcomes
-                    .iter()
-                    .filter(|o| o.way.is_none() && o.hook.stem != "retransmit_call")
-                    .collect();
+                let missing: Vec<_> =
+                    loaded.outcomes.iter().filter(|o| o.way.is_none() && !o.hook.is_probe()).collect();
                 tell!("watching through {state}; Ctrl-C stops and prints the summary");
                 for outcome in missing {
                     let hook = outcome.hook;

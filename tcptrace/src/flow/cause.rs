@@ -162,6 +162,8 @@ pub struct Evidence {
     pub received: bool,
     /// The RST hooks are there: "no RST" means that there was none.
     pub resets_visible: bool,
+    /// A probe saw a minisocket take its place, in this state.
+    pub minisocket: Option<TcpState>,
 }
 
 /// How a flow goes on after CLOSE.
@@ -270,6 +272,11 @@ fn aborted(e: &Evidence, reset: &SentReset) -> Cause {
 
 fn fin_acknowledged(e: &Evidence) -> Verdict {
     let ends = |cause| Verdict { cause, continues_as: None };
+    match e.minisocket {
+        Some(TcpState::FinWait2) => return fin_wait2_minisocket(),
+        Some(_) => return time_wait(),
+        None => {}
+    }
     match (e.err, e.done, e.dead) {
         (Some(ECONNRESET | 0) | None, ..) if e.received && e.sent_after.is_some() => {
             ends(Cause::DataAfterClose)
@@ -283,9 +290,7 @@ fn fin_acknowledged(e: &Evidence) -> Verdict {
             (_, Some(reset)) if reset.is("tcp-abort-on-linger") => ends(Cause::Aborted),
             (_, Some(_)) => ends(Cause::DataAfterClose),
             (Some(_), None) => ends(Cause::FinWait2Expired),
-            (None, None) if e.resets_visible && !e.linger2_negative => {
-                Verdict { cause: Cause::FinWait2Minisocket, continues_as: Some(TcpState::FinWait2) }
-            }
+            (None, None) if e.resets_visible && !e.linger2_negative => fin_wait2_minisocket(),
             (None, None) => ends(Cause::Unknown),
         },
         (Some(0), Some(false), Some(false)) => {
@@ -298,6 +303,9 @@ fn fin_acknowledged(e: &Evidence) -> Verdict {
 /// CLOSING and LAST_ACK: both FINs are on their way.
 fn both_fins(e: &Evidence) -> Verdict {
     let ends = |cause| Verdict { cause, continues_as: None };
+    if e.minisocket.is_some() {
+        return time_wait();
+    }
     match e.err {
         Some(_) | None if e.received => ends(Cause::ResetReceived),
         Some(_) if timed_out(e) && e.dead == Some(true) => ends(Cause::OrphanGaveUp),
@@ -312,6 +320,10 @@ fn both_fins(e: &Evidence) -> Verdict {
         },
         _ => ends(Cause::Unknown),
     }
+}
+
+fn fin_wait2_minisocket() -> Verdict {
+    Verdict { cause: Cause::FinWait2Minisocket, continues_as: Some(TcpState::FinWait2) }
 }
 
 fn time_wait() -> Verdict {

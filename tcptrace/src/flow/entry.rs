@@ -80,6 +80,8 @@ pub enum What {
 pub enum Known {
     /// An event told it.
     Event,
+    /// A probe of the kernel's function that does it.
+    Probe,
     /// The kernel was asked, and showed it.
     Seen,
     /// The rule of the close that was seen: with this evidence the kernel makes a minisocket.
@@ -97,6 +99,7 @@ impl Known {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Event => "event",
+            Self::Probe => "probe",
             Self::Seen => "seen",
             Self::Rule => "rule",
             Self::Peer => "peer",

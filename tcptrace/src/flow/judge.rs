@@ -85,7 +85,8 @@ impl Ledger {
             task,
             nameless: false,
         });
-        if event.old == TcpState::Listen {
+        // A minisocket is all the evidence there can be: the socket's RST would have come before it.
+        if event.old == TcpState::Listen || self.minisockets.has_begun(key) {
             self.end(key, None, out);
         } else {
             self.held.push_back((event.head.time_ns.saturating_add(HOLD_NS), key));
@@ -94,6 +95,7 @@ impl Ledger {
 
     /// Judges the closes whose time has come.
     pub(super) fn settle(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
+        self.settle_requests(now_ns, out);
         while let Some(&(due, key)) = self.held.front() {
             if due > now_ns {
                 return;
@@ -121,6 +123,7 @@ impl Ledger {
     fn end_flow(&mut self, key: u64, gone_ns: Option<u64>, otherwise: Verdict, out: &mut Vec<Entry>) {
         let Some(mut flow) = self.flows.remove(&key) else { return };
         self.depart(key);
+        let begun = self.minisockets.take_begun(key);
         let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
         if rare.first.is_some() {
             return; // It never passed the filter.
@@ -161,6 +164,7 @@ impl Ledger {
             sent_after: closing.sent_after,
             received: rare.received_ns.is_some_and(shortly),
             resets_visible: self.capabilities.resets,
+            minisocket: begun.map(|begun| begun.state),
         };
         let verdict = if seen { judge(&evidence) } else { otherwise };
         // These run in the closer's context; at every other close the current task is noise (docs/kernel.md).
@@ -183,6 +187,7 @@ impl Ledger {
             state,
             time_ns: closing.time_ns,
             nameless: closing.nameless,
+            begun,
         });
         let closed = Closed {
             verdict,

@@ -32,6 +32,8 @@ const ASK_AGAIN_NS: u64 = 200_000_000;
 const LOOKS_A_LIFE: u64 = 8;
 /// but not before this.
 const LEAST_PAUSE_NS: u64 = 20_000_000;
+/// Minisockets whose socket's close is not traced yet.
+const MAX_BEGUN: usize = 4096;
 /// Questions that wait; what is beyond goes unasked.
 const MAX_QUESTIONS: usize = 4096;
 /// An RST, or a SYN, is traced before it is sent: a minisocket that it may remove is asked for after this time,
@@ -114,6 +116,8 @@ struct Minisocket {
     nameless: bool,
     /// When to ask for it; earlier plans are void.
     ask_ns: u64,
+    /// Probes tell what becomes of it: nobody needs to be asked, unless its end was lost.
+    probed: bool,
     round: u32,
 }
 
@@ -125,6 +129,11 @@ impl Minisocket {
         let opened = owner(&self.opened, self.opened_source);
         let owner = opened.or_else(|| owner(&self.closed, self.closed_source));
         Who { id: self.id, netns: self.netns, ends: self.ends, role: self.role, owner }
+    }
+
+    /// When to ask for it at the latest. A probe tells its end, unless that was lost.
+    fn last_call_ns(&self) -> u64 {
+        self.ends_ns.saturating_add(if self.probed { TIMER_SLACK_NS } else { 0 })
     }
 
     fn cookie(&self) -> u64 {
@@ -143,6 +152,15 @@ impl Minisocket {
     }
 }
 
+/// What a probe said of a minisocket's beginning, or of its change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub state: TcpState,
+    pub time_ns: u64,
+    /// 0: not told.
+    pub timeout_jiffies: u32,
+}
+
 /// A socket that leaves its place to a minisocket.
 pub(super) struct Beginning {
     pub who: Who,
@@ -155,6 +173,8 @@ pub(super) struct Beginning {
     /// Nobody had asked for the socket's cookie before the event of its end. The kernel copies the cookie into the
     /// minisocket before that event (tcp_time_wait), so there it is another one.
     pub nameless: bool,
+    /// What a probe said of it.
+    pub begun: Option<Begun>,
 }
 
 /// All of them.
@@ -169,6 +189,10 @@ pub(super) struct Minisockets {
     due: BinaryHeap<Reverse<(u64, Subject)>>,
     /// To be asked at once.
     questions: VecDeque<Subject>,
+    /// Those that a probe saw begin, by cookie, until the close of their socket is traced: within microseconds.
+    begun: HashMap<u64, Begun>,
+    /// The kernel's jiffy, once a probe has told a TIME_WAIT's.
+    jiffy_ns: Option<u64>,
     limits: HashMap<u32, Limits>,
     count: HashMap<u32, u64>,
     last: u64,
@@ -196,6 +220,56 @@ impl Minisockets {
         if let Some(minisocket) = self.known.get_mut(&number) {
             minisocket.ask_ns = time_ns;
             self.look_at(time_ns, Subject::Minisocket(number));
+        }
+    }
+
+    /// To be asked for when it should have ended.
+    fn plan_end(&mut self, number: u64) {
+        if let Some(time_ns) = self.known.get(&number).map(Minisocket::last_call_ns) {
+            self.plan(number, time_ns);
+        }
+    }
+
+    /// A probe saw it begin.
+    pub fn begin(&mut self, cookie: u64, begun: Begun) {
+        if self.begun.len() >= MAX_BEGUN {
+            self.begun.clear(); // the closes of their sockets were filtered out or lost
+        }
+        self.begun.insert(cookie, begun);
+    }
+
+    pub fn has_begun(&self, cookie: u64) -> bool {
+        self.begun.contains_key(&cookie)
+    }
+
+    pub fn take_begun(&mut self, cookie: u64) -> Option<Begun> {
+        self.begun.remove(&cookie)
+    }
+
+    /// When its timer expires. The kernel says it in jiffies, whose length only a TIME_WAIT tells: that is always 60 s.
+    pub fn expiry(&mut self, begun: &Begun, limits: Limits) -> u64 {
+        let jiffies = u64::from(begun.timeout_jiffies);
+        if begun.state == TcpState::TimeWait && jiffies != 0 {
+            self.jiffy_ns = Some(TIME_WAIT_NS / jiffies);
+        }
+        let left_ns = match self.jiffy_ns {
+            Some(jiffy_ns) if jiffies != 0 => jiffies * jiffy_ns,
+            _ => limits.life(begun.state),
+        };
+        begun.time_ns.saturating_add(left_ns)
+    }
+
+    /// The minisocket with these ends and this cookie.
+    pub fn of_cookie(&self, ends: &Ends, cookie: u64) -> Option<(u64, TcpState)> {
+        let found = self.with_ends(ends).find(|(_, minisocket)| minisocket.cookie() == cookie);
+        found.map(|(number, minisocket)| (number, minisocket.state))
+    }
+
+    /// Its timer was started again.
+    pub fn restart(&mut self, number: u64, ends_ns: u64) {
+        if let Some(minisocket) = self.known.get_mut(&number) {
+            minisocket.ends_ns = ends_ns;
+            self.plan_end(number);
         }
     }
 
@@ -266,7 +340,7 @@ impl Ledger {
 
     /// A minisocket takes the place of a socket: so says the rule. The kernel is to be asked.
     pub(super) fn begin_minisocket(&mut self, beginning: Beginning, out: &mut Vec<Entry>) {
-        let Beginning { who, closed, old, state, time_ns, nameless } = beginning;
+        let Beginning { who, closed, old, state, time_ns, nameless, begun } = beginning;
         if nameless && let Some(number) = self.minisockets.at(who.netns, &who.ends) {
             // A dump has shown it already.
             self.minisockets.ask_now(number);
@@ -275,10 +349,14 @@ impl Ledger {
         let limits = self.minisockets.limits(who.netns);
         let there = self.minisockets.count.get(&who.netns).copied().unwrap_or(0);
         // The settings may have changed since, and our count need not be the kernel's: asking is better.
-        let doubtful = limits.max_minisockets.is_some_and(|most| there >= most);
+        let doubtful = begun.is_none() && limits.max_minisockets.is_some_and(|most| there >= most);
         self.replaced(who.netns, &who.ends, time_ns, out);
         self.make_room();
-        let life = limits.life(state);
+        let ends_ns = match begun {
+            Some(begun) => self.minisockets.expiry(&begun, limits),
+            None => time_ns.saturating_add(limits.life(state)),
+        };
+        let probed = begun.is_some() && self.capabilities.minisockets;
         let (opened, opened_source) = split(who.owner);
         let (closed, closed_source) = split(closed);
         let number = self.minisockets.insert(Minisocket {
@@ -289,7 +367,7 @@ impl Ledger {
             state,
             since_ns: time_ns,
             exact: true,
-            ends_ns: time_ns.saturating_add(life),
+            ends_ns,
             opened,
             opened_source,
             closed,
@@ -298,10 +376,13 @@ impl Ledger {
             doubtful,
             nameless,
             ask_ns: 0,
+            probed,
             round: self.round,
         });
-        self.minisockets.plan(number, time_ns.saturating_add(life));
-        if !self.minisockets.ask_now(number) {
+        self.minisockets.plan_end(number);
+        if begun.is_some() {
+            self.tell_beginning(number, Known::Probe, out);
+        } else if !self.minisockets.ask_now(number) {
             self.believe_beginning(number, out);
         }
     }
@@ -328,7 +409,8 @@ impl Ledger {
     /// The minisocket that waits for this peer's FIN.
     fn waiting_for(&self, netns: u32, peer: &Ends, time_ns: u64) -> Option<u64> {
         let ours = peer.turned_round();
-        let waits = |(_, m): &(u64, &Minisocket)| m.state == TcpState::FinWait2 && m.since_ns <= time_ns;
+        let waits =
+            |(_, m): &(u64, &Minisocket)| m.state == TcpState::FinWait2 && m.since_ns <= time_ns && !m.probed;
         let mut candidates = self.minisockets.with_ends(&ours).filter(waits);
         // Another namespace may use the same addresses: without a choice it is the one, with a choice nobody knows.
         let first = candidates.next().filter(|_| candidates.next().is_none());
@@ -343,7 +425,7 @@ impl Ledger {
         self.minisockets.ask_now(number);
     }
 
-    fn become_time_wait(
+    pub(super) fn become_time_wait(
         &mut self,
         number: u64,
         since_ns: u64,
@@ -357,7 +439,7 @@ impl Ledger {
         out.push(minisocket.enter(TcpState::TimeWait, since_ns, known));
         self.totals.inferred(TcpState::FinWait2, TcpState::TimeWait);
         minisocket.ends_ns = ends_ns;
-        self.minisockets.plan(number, ends_ns);
+        self.minisockets.plan_end(number);
     }
 
     /// A new connection has these ends: the kernel took them from the minisocket (tcp_tw_reuse, or a SYN that came in).
@@ -371,7 +453,9 @@ impl Ledger {
 
     /// A minisocket sent an RST, or somebody wants to connect with its ends: the kernel may remove it now.
     pub(super) fn doubt_minisocket(&mut self, netns: u32, ends: &Ends, time_ns: u64) {
-        if let Some(number) = self.minisockets.at(netns, ends) {
+        let asks = |(_, m): &(u64, &Minisocket)| m.netns == netns && !m.probed;
+        let found = self.minisockets.with_ends(ends).find(asks).map(|(number, _)| number);
+        if let Some(number) = found {
             self.minisockets.plan(number, time_ns.saturating_add(SETTLE_NS));
         }
     }
@@ -379,14 +463,16 @@ impl Ledger {
     /// The other end sends an RST, or a SYN: it may remove the minisocket at this end, wherever that is.
     pub(super) fn doubt_peer(&mut self, netns: u32, peer: &Ends, time_ns: u64) {
         let ours = peer.turned_round();
-        let all: Vec<_> = self.minisockets.with_ends(&ours).map(|(number, m)| (number, m.netns)).collect();
+        let asks = |(_, m): &(u64, &Minisocket)| !m.probed;
+        let all = self.minisockets.with_ends(&ours).filter(asks).map(|(number, m)| (number, m.netns));
+        let all: Vec<_> = all.collect();
         let here = all.iter().any(|(_, there)| *there == netns);
         for (number, _) in all.into_iter().filter(|(_, there)| !here || *there == netns).take(MAX_PEERS) {
             self.minisockets.plan(number, time_ns.saturating_add(SETTLE_NS));
         }
     }
 
-    fn end_minisocket(&mut self, number: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
+    pub(super) fn end_minisocket(&mut self, number: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
         self.tell_beginning(number, Known::Rule, out);
         let Some(mut minisocket) = self.minisockets.remove(number) else { return };
         self.depart(minisocket.cookie());
@@ -510,7 +596,7 @@ impl Ledger {
                 if ends_ns <= now_ns {
                     self.end_minisocket(number, ends_ns, Known::Timer, out);
                 } else {
-                    self.minisockets.plan(number, ends_ns);
+                    self.minisockets.plan_end(number);
                 }
             }
             Subject::Flow(key) => self.unasked_half_open(key, now_ns, out),
@@ -562,8 +648,8 @@ impl Ledger {
     fn plan_next(&mut self, number: u64, now_ns: u64) {
         let Some(minisocket) = self.minisockets.known.get(&number) else { return };
         let soon_ns = now_ns.saturating_add(ASK_AGAIN_NS);
-        let mut again_ns = minisocket.ends_ns.max(soon_ns);
-        if minisocket.state == TcpState::FinWait2 {
+        let mut again_ns = minisocket.last_call_ns().max(soon_ns);
+        if !minisocket.probed && minisocket.state == TcpState::FinWait2 {
             // The peer's FIN may come any time, and no event tells: the older, the rarer we look.
             let age_ns = now_ns.saturating_sub(minisocket.since_ns);
             again_ns = again_ns.min(now_ns.saturating_add(LEAST_PAUSE_NS.max(age_ns / LOOKS_A_LIFE)));
@@ -619,6 +705,7 @@ impl Ledger {
             doubtful: false,
             nameless: false,
             ask_ns: 0,
+            probed: self.capabilities.minisockets,
             round: self.round,
         });
         self.plan_next(number, taken.to_ns);

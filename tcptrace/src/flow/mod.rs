@@ -6,6 +6,7 @@ mod connection;
 pub mod entry;
 mod judge;
 pub mod minisocket;
+mod objects;
 pub mod owner;
 mod sights;
 pub mod totals;
@@ -34,7 +35,7 @@ pub const DEFAULT_MAX_FLOWS: usize = 262_144;
 const MAX_SIDE_TABLE: usize = 65_536;
 
 /// What the source can do, which decides how flows are told apart and what silence means.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Capabilities {
     /// Every event of a full socket carries its cookie.
     pub cookies: bool,
@@ -42,6 +43,10 @@ pub struct Capabilities {
     pub resets: bool,
     /// Every transition of a flow passes the filter: no `--state`.
     pub all_states: bool,
+    /// Probes tell when minisockets begin, change and end.
+    pub minisockets: bool,
+    /// Probes tell when half-open requests begin and end.
+    pub requests: bool,
 }
 
 /// All flows.
@@ -53,6 +58,8 @@ pub struct Ledger {
     flows: LinkedHashMap<u64, Flow>,
     /// Closes that wait, in the order of their time.
     held: VecDeque<(u64, u64)>,
+    /// Ends of half-open requests that may yet turn out to have become sockets, in the order of their time.
+    unpromoted: VecDeque<(u64, u64)>,
     /// Flows whose filter is undecided, oldest first; also some that are decided by now.
     undecided: VecDeque<u64>,
     /// `LISTEN -> SYN_RECV` of children that still carry their listener's identity (up to 6.12), by socket address.
@@ -81,6 +88,7 @@ impl Ledger {
             max_flows: max_flows.max(1),
             flows: LinkedHashMap::new(),
             held: VecDeque::new(),
+            unpromoted: VecDeque::new(),
             undecided: VecDeque::new(),
             newborn: HashMap::new(),
             listeners: HashMap::new(),
@@ -104,6 +112,8 @@ impl Ledger {
             Event::Retransmit(event) => self.retransmit(event, out),
             Event::Reset(event) => self.reset(event, out),
             Event::Destroy(event) => self.destroy(event, out),
+            Event::Object(event) => self.object(event, out),
+            Event::Accept(event) => self.accept(event),
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Source {
     Connect,
     /// It called listen().
     Listen,
+    /// It called accept().
+    Accept,
     /// It called close(), or it exited.
     Close,
     /// It called shutdown().
@@ -29,6 +31,7 @@ impl Source {
         match self {
             Self::Connect => "connect",
             Self::Listen => "listen",
+            Self::Accept => "accept",
             Self::Close => "close",
             Self::Shutdown => "shutdown",
             Self::Descriptor => "descriptor",

@@ -294,7 +294,7 @@ impl Ledger {
         self.vanish(key, taken.from_ns, Known::Seen, out);
     }
 
-    fn vanish(&mut self, key: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
+    pub(super) fn vanish(&mut self, key: u64, now_ns: u64, known: Known, out: &mut Vec<Entry>) {
         let half_open = self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv);
         let cause = if half_open { Cause::HalfOpenGone } else { Cause::Unseen };
         self.end_untold(key, now_ns, known, Verdict { cause, continues_as: None }, out);
@@ -311,7 +311,8 @@ impl Ledger {
     fn end_untold(&mut self, key: u64, now_ns: u64, known: Known, verdict: Verdict, out: &mut Vec<Entry>) {
         let Some(flow) = self.flows.get(&key) else { return };
         let (old, who) = (flow.state, who(flow));
-        let in_state = flow.span(now_ns).map(|span| Span { exact: false, ..span });
+        let exact = known == Known::Probe;
+        let in_state = flow.span(now_ns).map(|span| Span { exact: span.exact && exact, ..span });
         let what = What::Transition { old, new: TcpState::Close, in_state, by: None, known };
         out.push(Entry { time_ns: now_ns, who, what });
         self.totals.inferred(old, TcpState::Close);

@@ -13,6 +13,7 @@ use crate::{
         filter::FilterSpec,
         hooks::Way,
         live::{Live, boot_time_ns},
+        load::Loaded,
         sockets::Sockets,
     },
     summary::{LostCounts, Summary},
@@ -100,11 +101,7 @@ impl Run {
         let Wanted { filter, max_flows, resync } = wanted;
         let all_states = filter.states.is_empty();
         let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
-        let capabilities = Capabilities {
-            cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
-            resets: attached("send_reset").is_some() && attached("receive_reset").is_some(),
-            all_states,
-        };
+        let capabilities = capabilities(live.loaded(), all_states);
         let started_ns = boot_time_ns();
         let calls = attached("retransmit_call") == Some(Way::Kprobe);
         Self {
@@ -253,6 +250,18 @@ impl Run {
             self.calls,
             open_flows,
         ))
+    }
+}
+
+/// What the attached hooks can tell. `all_states`: no `--state`.
+pub fn capabilities(loaded: Option<&Loaded>, all_states: bool) -> Capabilities {
+    let attached = |stem| loaded.is_some_and(|loaded| loaded.way_of(stem).is_some());
+    Capabilities {
+        cookies: loaded.is_some_and(|loaded| loaded.cookies),
+        resets: attached("send_reset") && attached("receive_reset"),
+        all_states,
+        minisockets: attached("minisocket_timer") && attached("minisocket_end"),
+        requests: attached("request_begin") && attached("request_end"),
     }
 }
 

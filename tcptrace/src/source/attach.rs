@@ -1,9 +1,9 @@
 //! Attaches one hook in one way, and says in a sentence why it cannot be done.
 
-use super::hooks::{Hook, Outcome, RETRANSMIT_CALL, Way};
+use super::hooks::{Hook, Outcome, PROBES, RETRANSMIT_CALL, Way};
 use aya::{
     Ebpf,
-    programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use std::{io, path::Path};
 use tcptrace_common::layout::{NO_FIELD, Offsets, Record};
@@ -42,7 +42,7 @@ pub(super) fn attach(
             program.load().map_err(refused)?;
             program.attach(hook.category, hook.target).map_err(refused)?;
         }
-        Way::Kprobe => return Err("not a tracepoint".to_owned()),
+        Way::Kprobe | Way::Fentry | Way::Fexit => return Err("not a tracepoint".to_owned()),
     }
     Ok(())
 }
@@ -80,6 +80,72 @@ pub(super) fn attach_calls(ebpf: &mut Ebpf, offsets: &Result<Offsets, String>) -
         Err(why) => outcome.refused.push((Way::Kprobe, why)),
     }
     outcome
+}
+
+/// Attaches the optional function probes, each alone. `types`: or why they cannot be used here. `accept_arguments`: how
+/// many `inet_csk_accept` has.
+pub(super) fn attach_probes(
+    ebpf: &mut Ebpf,
+    types: Result<&aya::Btf, &str>,
+    accept_arguments: usize,
+) -> Vec<Outcome> {
+    let mut closed = types.err().map(str::to_owned);
+    let attach = |hook: &'static Hook| {
+        let (way, name) = match (hook.stem, accept_arguments) {
+            ("accept_return", 4) => (Way::Fexit, "accept_return_four"),
+            ("accept_return", _) => (Way::Fexit, hook.stem),
+            _ => (Way::Fentry, hook.stem),
+        };
+        let attached = match (&closed, types) {
+            (None, Ok(types)) => attach_probe(ebpf, hook, way, name, types),
+            (why, _) => Err(Refused::Here(why.clone().unwrap_or_default())),
+        };
+        match attached {
+            Ok(()) => Outcome { hook, way: Some(way), refused: Vec::new() },
+            Err(refused) => {
+                let (Refused::Here(why) | Refused::Everywhere(why)) = &refused;
+                let outcome = Outcome { hook, way: None, refused: vec![(way, why.clone())] };
+                // What is refused as a kind need not be tried again: start-up is not to wait for it.
+                if let Refused::Everywhere(why) = refused {
+                    closed = Some(why);
+                }
+                outcome
+            }
+        }
+    };
+    PROBES.iter().map(attach).collect()
+}
+
+/// Why a probe cannot be attached.
+enum Refused {
+    /// This one.
+    Here(String),
+    /// No such program is allowed.
+    Everywhere(String),
+}
+
+fn attach_probe(ebpf: &mut Ebpf, hook: &Hook, way: Way, name: &str, types: &aya::Btf) -> Result<(), Refused> {
+    let function = hook.target.trim_end_matches("()");
+    let refused = |error: ProgramError| {
+        let silent = |log: &str| log.trim().is_empty();
+        match &error {
+            ProgramError::LoadError { io_error, verifier_log }
+                if io_error.kind() == io::ErrorKind::PermissionDenied
+                    && silent(&verifier_log.to_string()) =>
+            {
+                Refused::Everywhere(explain(&error))
+            }
+            ProgramError::Btf(_) => Refused::Here(format!("this kernel has no function {function} to probe")),
+            _ => Refused::Here(explain(&error)),
+        }
+    };
+    if way == Way::Fexit {
+        let probe: &mut FExit = program(ebpf, name).map_err(Refused::Here)?;
+        probe.load(function, types).and_then(|()| probe.attach().map(|_| ())).map_err(refused)
+    } else {
+        let probe: &mut FEntry = program(ebpf, name).map_err(Refused::Here)?;
+        probe.load(function, types).and_then(|()| probe.attach().map(|_| ())).map_err(refused)
+    }
 }
 
 fn kprobes() -> Result<(), String> {

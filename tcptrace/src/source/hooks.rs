@@ -15,6 +15,10 @@ pub enum Way {
     Classic,
     /// kprobe and kretprobe on the function.
     Kprobe,
+    /// fentry on the function: typed arguments, direct loads.
+    Fentry,
+    /// fexit on the function: its result, too.
+    Fexit,
 }
 
 impl fmt::Display for Way {
@@ -24,6 +28,8 @@ impl fmt::Display for Way {
             Self::Raw => "raw_tp",
             Self::Classic => "classic",
             Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
         })
     }
 }
@@ -43,6 +49,13 @@ pub struct Hook {
     pub required: bool,
     /// What is missing in the output without it.
     pub without: &'static str,
+}
+
+impl Hook {
+    /// Not a tracepoint but a function: many kernels have no such hooks.
+    pub const fn is_probe(&self) -> bool {
+        self.category.is_empty()
+    }
 }
 
 /// Every tracepoint hook, in the order in which they are attached. State changes come last: once they flow,
@@ -107,6 +120,51 @@ pub const RETRANSMIT_CALL: Hook = Hook {
     required: false,
     without: "attempts are not counted; failed sends are seen from Linux 6.17 on only",
 };
+
+/// Function probes for what no tracepoint tells, in the order in which they are attached: ends before beginnings, so that
+/// nothing begins whose end would not be seen. Each is optional.
+pub const PROBES: [Hook; 5] = [
+    Hook {
+        stem: "minisocket_end",
+        category: "",
+        target: "inet_twsk_kill()",
+        tells: "end of TIME_WAIT",
+        required: false,
+        without: "sock_diag is asked when its timer should have expired",
+    },
+    Hook {
+        stem: "minisocket_timer",
+        category: "",
+        target: "__inet_twsk_schedule()",
+        tells: "beginning of TIME_WAIT",
+        required: false,
+        without: "inferred from the close, and sock_diag is asked",
+    },
+    Hook {
+        stem: "request_end",
+        category: "",
+        target: "__inet_csk_reqsk_queue_drop()",
+        tells: "end of a half-open connection",
+        required: false,
+        without: "sock_diag is asked now and then",
+    },
+    Hook {
+        stem: "request_begin",
+        category: "",
+        target: "inet_csk_reqsk_queue_hash_add()",
+        tells: "half-open connections, from the SYN",
+        required: false,
+        without: "seen from the first repeated SYN-ACK on, or in sock_diag",
+    },
+    Hook {
+        stem: "accept_return",
+        category: "",
+        target: "inet_csk_accept()",
+        tells: "who accepts",
+        required: false,
+        without: "who listens is taken for the owner",
+    },
+];
 
 /// What became of one hook.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! kernel allows.
 
 use super::{
-    attach::{attach, attach_calls, chain, explain, program},
+    attach::{attach, attach_calls, attach_probes, chain, explain, program},
     btf::{Btf, KERNEL_BTF},
     filter::FilterSpec,
     filter_maps::fill_filter,
@@ -214,6 +214,7 @@ struct Machine {
     offsets: Result<Offsets, String>,
     retransmit_arguments: usize,
     reset_arguments: usize,
+    accept_arguments: usize,
     reset_reasons: Vec<(u32, String)>,
     probe_read: bool,
     /// Records of the classic tracepoints in [`TRACEPOINTS`]' order.
@@ -227,6 +228,8 @@ impl Machine {
             None => Err("type information is switched off (--btf none)".to_owned()),
         };
         let arguments = |name| btf.as_ref().ok().and_then(|btf| btf.tracepoint_arguments(name)).unwrap_or(2);
+        // `inet_csk_accept` takes this structure since 6.10; before, its three members.
+        let accept_struct = btf.as_ref().is_ok_and(|btf| btf.member("proto_accept_arg", "flags").is_some());
         let offsets = btf.as_ref().map_err(String::clone).and_then(layout::resolve);
         let wants_classic = options.hooks == HookChoice::Classic
             || (options.hooks == HookChoice::Auto && (offsets.is_err() || tracefs::find().is_some()));
@@ -242,6 +245,7 @@ impl Machine {
         Self {
             retransmit_arguments: arguments("tcp_retransmit_skb"),
             reset_arguments: arguments("tcp_send_reset"),
+            accept_arguments: if accept_struct { 2 } else { 4 },
             reset_reasons: reset_reasons(btf.as_ref().ok()),
             probe_read: Privileges::read().probe_read(),
             records: TRACEPOINTS.iter().map(record).collect(),
@@ -306,6 +310,16 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
 
     let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error));
     let mut outcomes = Vec::new();
+    let mut probes = Vec::new();
+    if matches!(options.hooks, HookChoice::Auto | HookChoice::Btf) {
+        // What they tell is joined with the rest by cookie.
+        let usable = match (&types, cookie_helper) {
+            (Ok(types), true) => Ok(types),
+            (Err(why), _) => Err(why.as_str()),
+            (_, false) => Err("needs socket cookies (Linux 5.12)"),
+        };
+        probes = attach_probes(&mut ebpf, usable, machine.accept_arguments);
+    }
     for (hook, record) in TRACEPOINTS.iter().zip(&machine.records) {
         let mut outcome = Outcome { hook, way: None, refused: Vec::new() };
         if hook.stem != "retransmit" || tracepoint {
@@ -337,6 +351,7 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         }
         outcomes.push(calls);
     }
+    outcomes.extend(probes);
     let by_btf = outcomes.iter().any(|outcome| outcome.hook.stem == "state" && outcome.way == Some(Way::Btf));
     Ok(Loaded {
         ebpf,

@@ -98,6 +98,7 @@ impl Lines {
         self.text.truncate(self.text.trim_end().len());
         self.text.push_str(match known {
             Known::Event => "",
+            Known::Probe => "  (probe: no event tells)",
             Known::Seen => "  (seen: no event tells)",
             Known::Rule => "  (inferred)",
             Known::Peer => "  (inferred: the other end's FIN was acknowledged)",

@@ -4,7 +4,8 @@
 use crate::{
     error::StartError,
     event::Direction,
-    flow::{Capabilities, DEFAULT_MAX_FLOWS, Entry, Ledger},
+    flow::{DEFAULT_MAX_FLOWS, Entry, Ledger},
+    run::capabilities,
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
@@ -36,13 +37,7 @@ impl Tracing {
         let all_states = filter.states.is_empty();
         let live =
             Live::start(&LoadOptions { filter, ..LoadOptions::default() }).map_err(|error| why(&error))?;
-        let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem)).is_some();
-        let capabilities = Capabilities {
-            cookies: live.loaded().is_some_and(|loaded| loaded.cookies),
-            resets: attached("send_reset") && attached("receive_reset"),
-            all_states,
-        };
-        let ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
+        let ledger = Ledger::new(capabilities(live.loaded(), all_states), DEFAULT_MAX_FLOWS, boot_time_ns());
         Ok(Self { live, ledger, entries: Vec::new() })
     }
 

@@ -23,6 +23,7 @@ fn quiet(old: S) -> Evidence {
         sent_after: None,
         received: false,
         resets_visible: true,
+        minisocket: None,
     }
 }
 

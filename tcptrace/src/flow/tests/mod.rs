@@ -14,7 +14,11 @@ const CLIENT: u64 = 0xffff_8880_0000_1000;
 const SERVER: u64 = 0xffff_8880_0000_2000;
 
 fn ledger() -> Ledger {
-    Ledger::new(Capabilities { cookies: true, resets: true, all_states: true }, 1000, MS)
+    Ledger::new(
+        Capabilities { cookies: true, resets: true, all_states: true, ..Capabilities::default() },
+        1000,
+        MS,
+    )
 }
 
 fn v4(last: u8) -> [u8; 16] {
@@ -333,8 +337,11 @@ fn undecided_flows_show_only_if_they_come_again() {
 /// Flows that never match do not push out those that did.
 #[test]
 fn undecided_flows_are_few() {
-    let mut ledger =
-        Ledger::new(Capabilities { cookies: true, resets: true, all_states: true }, 1_000_000, MS);
+    let mut ledger = Ledger::new(
+        Capabilities { cookies: true, resets: true, all_states: true, ..Capabilities::default() },
+        1_000_000,
+        MS,
+    );
     for cookie in 1..=(MAX_UNDECIDED as u64 + 100) {
         let mut first = change(CLIENT, cookie, cookie, S::Close, S::SynSent);
         first.head.undecided = true;
@@ -346,7 +353,11 @@ fn undecided_flows_are_few() {
 /// Without cookies the address names the flow, and it is used again within microseconds.
 #[test]
 fn an_address_used_again_is_another_flow() {
-    let mut ledger = Ledger::new(Capabilities { cookies: false, resets: true, all_states: true }, 1000, MS);
+    let mut ledger = Ledger::new(
+        Capabilities { cookies: false, resets: true, all_states: true, ..Capabilities::default() },
+        1000,
+        MS,
+    );
     let mut out = Vec::new();
     for life in 0..3 {
         for event in active_life() {
@@ -375,7 +386,11 @@ fn a_flow_whose_close_was_lost_ends_unseen() {
 
 #[test]
 fn the_table_stays_within_its_limit() {
-    let mut ledger = Ledger::new(Capabilities { cookies: true, resets: true, all_states: true }, 10, MS);
+    let mut ledger = Ledger::new(
+        Capabilities { cookies: true, resets: true, all_states: true, ..Capabilities::default() },
+        10,
+        MS,
+    );
     let births = (1..=100).map(|n| Event::Transition(change(CLIENT + n, n, n * MS, S::Close, S::SynSent)));
     fold(&mut ledger, births);
     assert_eq!((ledger.len(), ledger.totals().evicted), (10, 90));
@@ -402,7 +417,7 @@ proptest! {
     /// Any events in any order, with or without cookies: no panic, every limit kept, everything accounted for.
     #[test]
     fn any_order_and_any_loss_are_survived(events in proptest::collection::vec(any_event(), 0..200), cookies: bool) {
-        let mut ledger = Ledger::new(Capabilities { cookies, resets: true, all_states: true }, 3, MS);
+        let mut ledger = Ledger::new(Capabilities { cookies, resets: true, all_states: true, ..Capabilities::default() }, 3, MS);
         let mut out = Vec::new();
         for event in &events {
             ledger.fold(event, &mut out);
