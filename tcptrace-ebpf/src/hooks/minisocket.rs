@@ -1,5 +1,5 @@
-//! Timewait minisockets, which no tracepoint mentions: `__inet_twsk_schedule` starts their timer when they begin and when
-//! they go from FIN_WAIT2 to TIME_WAIT; every removal goes through `inet_twsk_kill`.
+//! Timewait minisockets, which no tracepoint mentions: `__inet_twsk_schedule` starts their timer when they begin (see
+//! below) and when they go from FIN_WAIT2 to TIME_WAIT; every removal goes through `inet_twsk_kill`.
 
 use super::state::make_cookie;
 use crate::{
@@ -14,6 +14,23 @@ use tcptrace_common::{
     state::TcpState,
 };
 
+/// Linux 6.12 and later: `__inet_twsk_schedule` lies in the same file, and compilers inline that call (seen on 7.3).
+#[fentry(function = "inet_twsk_hashdance_schedule")]
+fn minisocket_begin(ctx: FEntryContext) -> i32 {
+    on_minisocket(ctx.arg::<*const u8>(0), BEGINS, ctx.arg::<u64>(3) as u32);
+    0
+}
+
+/// Beside [`minisocket_begin`]: only the changes.
+#[fentry(function = "__inet_twsk_schedule")]
+fn minisocket_change(ctx: FEntryContext) -> i32 {
+    if ctx.arg::<u64>(2) as u8 != 0 {
+        on_minisocket(ctx.arg::<*const u8>(0), CHANGES, ctx.arg::<u64>(1) as u32);
+    }
+    0
+}
+
+/// Without [`minisocket_begin`]: both.
 #[fentry(function = "__inet_twsk_schedule")]
 fn minisocket_timer(ctx: FEntryContext) -> i32 {
     let rearmed = ctx.arg::<u64>(2) as u8 != 0;

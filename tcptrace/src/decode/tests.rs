@@ -71,6 +71,32 @@ fn a_transition_keeps_every_field() {
 }
 
 #[test]
+fn an_object_keeps_its_step_and_its_timer() {
+    let mut record = abi::Object {
+        head: sample_header(abi::Kind::Object),
+        timeout: 15_000,
+        step: abi::CHANGES,
+        spare: [0; 3],
+    };
+    record.head.pre.state = TcpState::TimeWait.number();
+    let Ok(Event::Object(event)) = Decoder::default().decode(record.as_bytes(), 1) else { panic!() };
+    assert_eq!((event.state, event.step, event.timeout_jiffies), (TcpState::TimeWait, Step::Changes, 15_000));
+    assert_eq!((event.head.cookie, event.head.time_ns), (42, 100));
+    record.head.pre.state = 77;
+    assert!(matches!(Decoder::default().decode(record.as_bytes(), 0), Err(DecodeError::State(77))));
+}
+
+#[test]
+fn who_accepts_is_read() {
+    let mut comm = [0; 2];
+    comm.as_mut_bytes()[..5].copy_from_slice(b"nginx");
+    let task = abi::Task { pid: 7, tid: 8, uid: 33, spare: 0, cgroup: 9, comm };
+    let record = abi::Accept { head: sample_header(abi::Kind::Accept), task };
+    let Ok(Event::Accept(event)) = Decoder::default().decode(record.as_bytes(), 0) else { panic!() };
+    assert_eq!((event.task.pid, event.task.comm, event.head.ends.lport), (7, comm, 1000));
+}
+
+#[test]
 fn segments_are_told_apart_by_flags_and_length() {
     let segment = |flags, length| decoded(&sample_retransmit(flags, length, 0, 4)).segment;
     assert_eq!(segment(SYN, 1), Segment::Syn);

@@ -91,13 +91,9 @@ pub(super) fn attach_probes(
 ) -> Vec<Outcome> {
     let mut closed = types.err().map(str::to_owned);
     let attach = |hook: &'static Hook| {
-        let (way, name) = match (hook.stem, accept_arguments) {
-            ("accept_return", 4) => (Way::Fexit, "accept_return_four"),
-            ("accept_return", _) => (Way::Fexit, hook.stem),
-            _ => (Way::Fentry, hook.stem),
-        };
+        let way = if hook.stem == "accept_return" { Way::Fexit } else { Way::Fentry };
         let attached = match (&closed, types) {
-            (None, Ok(types)) => attach_probe(ebpf, hook, way, name, types),
+            (None, Ok(types)) => attach_probe(ebpf, hook, types, accept_arguments),
             (why, _) => Err(Refused::Here(why.clone().unwrap_or_default())),
         };
         match attached {
@@ -124,27 +120,45 @@ enum Refused {
     Everywhere(String),
 }
 
-fn attach_probe(ebpf: &mut Ebpf, hook: &Hook, way: Way, name: &str, types: &aya::Btf) -> Result<(), Refused> {
+fn attach_probe(
+    ebpf: &mut Ebpf,
+    hook: &Hook,
+    types: &aya::Btf,
+    accept_arguments: usize,
+) -> Result<(), Refused> {
     let function = hook.target.trim_end_matches("()");
-    let refused = |error: ProgramError| {
-        let silent = |log: &str| log.trim().is_empty();
-        match &error {
-            ProgramError::LoadError { io_error, verifier_log }
-                if io_error.kind() == io::ErrorKind::PermissionDenied
-                    && silent(&verifier_log.to_string()) =>
-            {
-                Refused::Everywhere(explain(&error))
-            }
-            ProgramError::Btf(_) => Refused::Here(format!("this kernel has no function {function} to probe")),
-            _ => Refused::Here(explain(&error)),
+    match hook.stem {
+        "minisocket_timer" => match fentry(ebpf, "minisocket_begin", "inet_twsk_hashdance_schedule", types) {
+            Err(Refused::Here(_)) => fentry(ebpf, "minisocket_timer", function, types),
+            begin => begin.and_then(|()| fentry(ebpf, "minisocket_change", function, types)),
+        },
+        "accept_return" => {
+            let name = if accept_arguments == 4 { "accept_return_four" } else { hook.stem };
+            let probe: &mut FExit = program(ebpf, name).map_err(Refused::Here)?;
+            let attached = probe.load(function, types).and_then(|()| probe.attach());
+            attached.map(|_| ()).map_err(|error| refused(&error, function))
         }
-    };
-    if way == Way::Fexit {
-        let probe: &mut FExit = program(ebpf, name).map_err(Refused::Here)?;
-        probe.load(function, types).and_then(|()| probe.attach().map(|_| ())).map_err(refused)
-    } else {
-        let probe: &mut FEntry = program(ebpf, name).map_err(Refused::Here)?;
-        probe.load(function, types).and_then(|()| probe.attach().map(|_| ())).map_err(refused)
+        name => fentry(ebpf, name, function, types),
+    }
+}
+
+fn fentry(ebpf: &mut Ebpf, name: &str, function: &str, types: &aya::Btf) -> Result<(), Refused> {
+    let probe: &mut FEntry = program(ebpf, name).map_err(Refused::Here)?;
+    let attached = probe.load(function, types).and_then(|()| probe.attach());
+    attached.map(|_| ()).map_err(|error| refused(&error, function))
+}
+
+fn refused(error: &ProgramError, function: &str) -> Refused {
+    match error {
+        // Not even looked at.
+        ProgramError::LoadError { io_error, verifier_log }
+            if io_error.kind() == io::ErrorKind::PermissionDenied
+                && verifier_log.to_string().trim().is_empty() =>
+        {
+            Refused::Everywhere(explain(error))
+        }
+        ProgramError::Btf(_) => Refused::Here(format!("this kernel has no function {function} to probe")),
+        _ => Refused::Here(explain(error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ledger, told made-up events: what no kernel can be made to do on demand.
 mod dumps;
+mod probes;
 mod races;
 
 use super::{cause::Cause, undecided::MAX_UNDECIDED, *};
