@@ -2,6 +2,11 @@
 //! FIN_WAIT2. No tracepoint ever mentions them (docs/kernel.md). They begin by the rule of `cause.rs`, end by the
 //! kernel's timers, and whoever can ask the kernel in between is told what to ask: [`Question`].
 
+mod asking;
+mod table;
+
+pub(super) use table::{Begun, Minisocket, Minisockets};
+
 use super::{
     Entry, FlowId, Known, Ledger, Role, Span, What, Who,
     cause::{Cause, Verdict},
@@ -11,14 +16,7 @@ use crate::{
     event::{Ends, TcpState},
     sight::{Kind, Sight, Taken},
 };
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use hashlink::LinkedHashMap;
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    hash::BuildHasher,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// TIME_WAIT lasts this long, whatever anybody configures (TCP_TIMEWAIT_LEN, every kernel).
 pub const TIME_WAIT_NS: u64 = 60_000_000_000;
@@ -32,10 +30,6 @@ const ASK_AGAIN_NS: u64 = 200_000_000;
 const LOOKS_A_LIFE: u64 = 8;
 /// but not before this.
 const LEAST_PAUSE_NS: u64 = 20_000_000;
-/// Minisockets whose socket's close is not traced yet.
-const MAX_BEGUN: usize = 4096;
-/// Questions that wait; what is beyond goes unasked.
-const MAX_QUESTIONS: usize = 4096;
 /// An RST, or a SYN, is traced before it is sent: a minisocket that it may remove is asked for after this time,
 const SETTLE_NS: u64 = 5_000_000;
 /// and in at most so many namespaces, where several use the same addresses.
@@ -91,76 +85,6 @@ pub(super) enum Subject {
     Flow(u64),
 }
 
-#[derive(Debug)]
-struct Minisocket {
-    id: FlowId,
-    ends: Ends,
-    netns: u32,
-    role: Role,
-    state: TcpState,
-    /// When it entered its state.
-    since_ns: u64,
-    /// `false`: at least since then.
-    exact: bool,
-    /// When its timer expires.
-    ends_ns: u64,
-    opened: Option<Arc<Process>>,
-    opened_source: Source,
-    closed: Option<Arc<Process>>,
-    closed_source: Source,
-    /// The state it came from, until its beginning is told.
-    untold: Option<TcpState>,
-    /// By the settings that we know the kernel has no room for it.
-    doubtful: bool,
-    /// Its cookie may be another one than we know: see [`Beginning::nameless`].
-    nameless: bool,
-    /// When to ask for it; earlier plans are void.
-    ask_ns: u64,
-    /// Probes tell what becomes of it: nobody needs to be asked, unless its end was lost.
-    probed: bool,
-    round: u32,
-}
-
-impl Minisocket {
-    fn who(&self) -> Who {
-        let owner = |process: &Option<Arc<Process>>, source| {
-            process.as_ref().map(|process| Owner { process: Arc::clone(process), source })
-        };
-        let opened = owner(&self.opened, self.opened_source);
-        let owner = opened.or_else(|| owner(&self.closed, self.closed_source));
-        Who { id: self.id, netns: self.netns, ends: self.ends, role: self.role, owner }
-    }
-
-    /// When to ask for it at the latest. A probe tells its end, unless that was lost.
-    fn last_call_ns(&self) -> u64 {
-        self.ends_ns.saturating_add(if self.probed { TIMER_SLACK_NS } else { 0 })
-    }
-
-    fn cookie(&self) -> u64 {
-        if let FlowId::Cookie(cookie) = self.id { cookie } else { 0 }
-    }
-
-    fn enter(&mut self, state: TcpState, now_ns: u64, known: Known) -> Entry {
-        let span = Span { ns: now_ns.saturating_sub(self.since_ns), exact: self.exact };
-        let entry = Entry {
-            time_ns: now_ns,
-            who: self.who(),
-            what: What::Transition { old: self.state, new: state, in_state: Some(span), by: None, known },
-        };
-        (self.state, self.since_ns, self.exact) = (state, now_ns, true);
-        entry
-    }
-}
-
-/// What a probe said of a minisocket's beginning, or of its change.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begun {
-    pub state: TcpState,
-    pub time_ns: u64,
-    /// 0: not told.
-    pub timeout_jiffies: u32,
-}
-
 /// A socket that leaves its place to a minisocket.
 pub(super) struct Beginning {
     pub who: Who,
@@ -175,161 +99,6 @@ pub(super) struct Beginning {
     pub nameless: bool,
     /// What a probe said of it.
     pub begun: Option<Begun>,
-}
-
-/// All of them.
-#[derive(Debug, Default)]
-pub(super) struct Minisockets {
-    /// By number, oldest first.
-    known: LinkedHashMap<u64, Minisocket>,
-    /// Numbers, by ends.
-    by_ends: HashTable<u64>,
-    hasher: DefaultHashBuilder,
-    /// When to ask, or to believe the timer.
-    due: BinaryHeap<Reverse<(u64, Subject)>>,
-    /// To be asked at once.
-    questions: VecDeque<Subject>,
-    /// Those that a probe saw begin, by cookie, until the close of their socket is traced: within microseconds.
-    begun: HashMap<u64, Begun>,
-    /// The kernel's jiffy, once a probe has told a TIME_WAIT's.
-    jiffy_ns: Option<u64>,
-    limits: HashMap<u32, Limits>,
-    count: HashMap<u32, u64>,
-    last: u64,
-}
-
-impl Minisockets {
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    pub fn set_limits(&mut self, netns: u32, limits: Limits) {
-        self.limits.insert(netns, limits);
-    }
-
-    pub fn limits(&self, netns: u32) -> Limits {
-        self.limits.get(&netns).copied().unwrap_or_default()
-    }
-
-    /// Something about this subject is to be looked at then.
-    pub fn look_at(&mut self, time_ns: u64, subject: Subject) {
-        self.due.push(Reverse((time_ns, subject)));
-    }
-
-    fn plan(&mut self, number: u64, time_ns: u64) {
-        if let Some(minisocket) = self.known.get_mut(&number) {
-            minisocket.ask_ns = time_ns;
-            self.look_at(time_ns, Subject::Minisocket(number));
-        }
-    }
-
-    /// To be asked for when it should have ended.
-    fn plan_end(&mut self, number: u64) {
-        if let Some(time_ns) = self.known.get(&number).map(Minisocket::last_call_ns) {
-            self.plan(number, time_ns);
-        }
-    }
-
-    /// A probe saw it begin.
-    pub fn begin(&mut self, cookie: u64, begun: Begun) {
-        if self.begun.len() >= MAX_BEGUN {
-            self.begun.clear(); // the closes of their sockets were filtered out or lost
-        }
-        self.begun.insert(cookie, begun);
-    }
-
-    pub fn has_begun(&self, cookie: u64) -> bool {
-        self.begun.contains_key(&cookie)
-    }
-
-    pub fn take_begun(&mut self, cookie: u64) -> Option<Begun> {
-        self.begun.remove(&cookie)
-    }
-
-    /// When its timer expires. The kernel says it in jiffies, whose length only a TIME_WAIT tells: that is always 60 s.
-    pub fn expiry(&mut self, begun: &Begun, limits: Limits) -> u64 {
-        let jiffies = u64::from(begun.timeout_jiffies);
-        if begun.state == TcpState::TimeWait && jiffies != 0 {
-            self.jiffy_ns = Some(TIME_WAIT_NS / jiffies);
-        }
-        let left_ns = match self.jiffy_ns {
-            Some(jiffy_ns) if jiffies != 0 => jiffies * jiffy_ns,
-            _ => limits.life(begun.state),
-        };
-        begun.time_ns.saturating_add(left_ns)
-    }
-
-    /// The minisocket with these ends and this cookie.
-    pub fn of_cookie(&self, ends: &Ends, cookie: u64) -> Option<(u64, TcpState)> {
-        let found = self.with_ends(ends).find(|(_, minisocket)| minisocket.cookie() == cookie);
-        found.map(|(number, minisocket)| (number, minisocket.state))
-    }
-
-    /// Its timer was started again.
-    pub fn restart(&mut self, number: u64, ends_ns: u64) {
-        if let Some(minisocket) = self.known.get_mut(&number) {
-            minisocket.ends_ns = ends_ns;
-            self.plan_end(number);
-        }
-    }
-
-    /// `true`: it is asked for soon. `false`: there are too many.
-    fn ask_now(&mut self, number: u64) -> bool {
-        let room = self.questions.len() < MAX_QUESTIONS;
-        if room {
-            self.questions.push_back(Subject::Minisocket(number));
-        }
-        room
-    }
-
-    fn insert(&mut self, minisocket: Minisocket) -> u64 {
-        self.last += 1;
-        let number = self.last;
-        *self.count.entry(minisocket.netns).or_default() += 1;
-        let hash = self.hasher.hash_one(minisocket.ends);
-        self.known.insert(number, minisocket);
-        let (known, hasher) = (&self.known, &self.hasher);
-        let rehash = |number: &u64| known.get(number).map_or(0, |other| hasher.hash_one(other.ends));
-        self.by_ends.insert_unique(hash, number, rehash);
-        number
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Minisocket> {
-        let minisocket = self.known.remove(&number)?;
-        let hash = self.hasher.hash_one(minisocket.ends);
-        if let Ok(entry) = self.by_ends.find_entry(hash, |other| *other == number) {
-            entry.remove();
-        }
-        if let Some(count) = self.count.get_mut(&minisocket.netns) {
-            *count = count.saturating_sub(1);
-        }
-        Some(minisocket)
-    }
-
-    /// Makes room. `true`: one was forgotten.
-    pub fn evict(&mut self) -> bool {
-        let Some(oldest) = self.known.front().map(|(number, _)| *number) else { return false };
-        self.remove(oldest).is_some()
-    }
-
-    fn with_ends(&self, ends: &Ends) -> impl Iterator<Item = (u64, &Minisocket)> {
-        let hash = self.hasher.hash_one(ends);
-        let found =
-            self.by_ends.iter_hash(hash).filter_map(|number| Some((*number, self.known.get(number)?)));
-        found.filter(move |(_, minisocket)| minisocket.ends == *ends)
-    }
-
-    fn at(&self, netns: u32, ends: &Ends) -> Option<u64> {
-        self.with_ends(ends).find(|(_, minisocket)| minisocket.netns == netns).map(|(number, _)| number)
-    }
-
-    fn find(&self, sight: &Sight) -> Option<u64> {
-        let same = |minisocket: &Minisocket| {
-            let cookies = minisocket.nameless || [0, sight.cookie].contains(&minisocket.cookie());
-            minisocket.netns == sight.netns && cookies
-        };
-        self.with_ends(&sight.ends).find(|(_, minisocket)| same(minisocket)).map(|(number, _)| number)
-    }
 }
 
 impl Ledger {
@@ -490,117 +259,6 @@ impl Ledger {
         let what = What::Transition { old, new, in_state: None, by: None, known };
         out.push(Entry { time_ns: minisocket.since_ns, who, what });
         self.totals.inferred(old, new);
-    }
-
-    /// Nobody will be asked any more.
-    pub(super) fn tell_beginnings(&mut self, out: &mut Vec<Entry>) {
-        for subject in std::mem::take(&mut self.minisockets.questions) {
-            if let Subject::Minisocket(number) = subject {
-                self.believe_beginning(number, out);
-            }
-        }
-    }
-
-    /// What to ask the kernel now, at most so many. Every question wants [`Ledger::answer`] or [`Ledger::unanswered`].
-    pub fn questions(&mut self, now_ns: u64, most: usize, out: &mut Vec<Question>) {
-        while out.len() < most
-            && let Some(subject) = self.minisockets.questions.pop_front()
-        {
-            out.extend(self.question(subject));
-        }
-        while out.len() < most
-            && let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
-            && due_ns <= now_ns
-        {
-            self.minisockets.due.pop();
-            if self.is_due(subject, due_ns) {
-                out.extend(self.question(subject));
-            }
-        }
-    }
-
-    /// Believes rule and timer where the time to ask is over.
-    pub fn overdue(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
-        while let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
-            && due_ns.saturating_add(TIMER_SLACK_NS) <= now_ns
-        {
-            self.minisockets.due.pop();
-            if self.is_due(subject, due_ns)
-                && let Some(question) = self.question(subject)
-            {
-                self.unanswered(&question, now_ns, out);
-            }
-        }
-    }
-
-    /// When the next question is due, on the events' clock; `None`: there is none.
-    pub fn next_due_ns(&self) -> Option<u64> {
-        if !self.minisockets.questions.is_empty() {
-            return Some(0);
-        }
-        self.minisockets.due.peek().map(|Reverse((due_ns, _))| *due_ns)
-    }
-
-    /// Not superseded by another plan.
-    fn is_due(&self, subject: Subject, due_ns: u64) -> bool {
-        match subject {
-            Subject::Minisocket(number) => {
-                self.minisockets.known.get(&number).is_some_and(|m| m.ask_ns == due_ns)
-            }
-            Subject::Flow(key) => self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv),
-        }
-    }
-
-    fn question(&self, subject: Subject) -> Option<Question> {
-        let (netns, ends, id) = match subject {
-            Subject::Minisocket(number) => {
-                let named = |m: &Minisocket| if m.nameless { FlowId::None } else { m.id };
-                self.minisockets.known.get(&number).map(|m| (m.netns, m.ends, named(m)))?
-            }
-            Subject::Flow(key) => self.flows.get(&key).map(|flow| (flow.netns, flow.ends, flow.id))?,
-        };
-        let cookie = if let FlowId::Cookie(cookie) = id { cookie } else { 0 };
-        Some(Question { subject, netns, ends, cookie })
-    }
-
-    /// The kernel's answer; `None`: there is no such socket.
-    pub fn answer(&mut self, question: &Question, sight: Option<&Sight>, taken: Taken, out: &mut Vec<Entry>) {
-        match (question.subject, sight) {
-            (Subject::Minisocket(number), Some(sight)) if sight.kind == Kind::Minisocket => {
-                self.see_minisocket(number, sight, taken, out);
-            }
-            (Subject::Minisocket(number), _) => {
-                let Some(minisocket) = self.minisockets.known.get_mut(&number) else { return };
-                if minisocket.untold.take().is_some() {
-                    // It never was (the table was full, memory short), or its ends were used again at once.
-                    self.totals.unmade += 1;
-                    self.minisockets.remove(number);
-                } else {
-                    self.end_minisocket(number, taken.from_ns, Known::Seen, out);
-                }
-            }
-            (Subject::Flow(_), Some(sight)) => self.sight(sight, taken, None, out),
-            (Subject::Flow(key), None) => self.absent(key, taken, out),
-        }
-    }
-
-    /// Nobody could ask: the rule and the timer are believed.
-    pub fn unanswered(&mut self, question: &Question, now_ns: u64, out: &mut Vec<Entry>) {
-        match question.subject {
-            Subject::Minisocket(number) => {
-                if !self.believe_beginning(number, out) {
-                    return;
-                }
-                let Some(minisocket) = self.minisockets.known.get(&number) else { return };
-                let ends_ns = minisocket.ends_ns;
-                if ends_ns <= now_ns {
-                    self.end_minisocket(number, ends_ns, Known::Timer, out);
-                } else {
-                    self.minisockets.plan_end(number);
-                }
-            }
-            Subject::Flow(key) => self.unasked_half_open(key, now_ns, out),
-        }
     }
 
     /// A minisocket as the kernel shows it.
