@@ -122,9 +122,10 @@ pub fn nothing_was_mended(lines: &[Value], summary: &Value) {
                 mended += 1;
                 texts += &of_flow(lines, &line["flow"]);
             }
-            // What a dump corrects; what minisockets do on their own is no correction.
+            // What minisockets do on their own, and half-open requests, is no correction.
             Some("transition")
-                if line["known"] == "seen" && line["old"] != "TIME_WAIT" && line["old"] != "SYN_RECV" =>
+                if line["known"] == "seen"
+                    && !["TIME_WAIT", "FIN_WAIT2", "SYN_RECV"].iter().any(|old| line["old"] == *old) =>
             {
                 texts += &of_flow(lines, &line["flow"]);
             }
