@@ -22,6 +22,10 @@ use std::{
 /// ends takes its devices with it, and must not wait for us.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// A namespace that is not where it was, or that is new, is searched for, at most this often: to look at every process
+/// takes milliseconds.
+const SEARCH_AT_MOST_EVERY: Duration = Duration::from_secs(5);
+
 /// Connections to the kernel's list, one a namespace, made when they are needed.
 #[derive(Default)]
 pub struct Sockets {
@@ -33,6 +37,9 @@ pub struct Sockets {
     places: HashMap<u32, PathBuf>,
     open: HashMap<u32, (SockDiag, Instant)>,
     unreachable: u64,
+    searched: Option<Instant>,
+    /// What the settings of new namespaces say, until somebody takes it.
+    settings: Vec<(u32, Limits)>,
     holders: Option<HolderSource>,
 }
 
@@ -47,14 +54,21 @@ impl Sockets {
             places: HashMap::new(),
             open: HashMap::new(),
             unreachable: 0,
+            searched: None,
+            settings: Vec::new(),
             holders: None,
         }
     }
 
     /// Finds namespaces that are new, and forgets those that are gone. Returns what the settings of the new ones say.
     pub fn refresh(&mut self) -> Vec<(u32, Limits)> {
-        let mut settings = Vec::new();
-        let Ok(namespaces) = Namespace::all() else { return settings };
+        self.search();
+        std::mem::take(&mut self.settings)
+    }
+
+    fn search(&mut self) {
+        self.searched = Some(Instant::now());
+        let Ok(namespaces) = Namespace::all() else { return };
         self.unreachable = namespaces.hidden;
         let before = std::mem::take(&mut self.places);
         for namespace in namespaces.found {
@@ -65,11 +79,10 @@ impl Sockets {
             if !before.contains_key(&inode)
                 && let Ok(limits) = limits(&namespace)
             {
-                settings.push((inode, limits));
+                self.settings.push((inode, limits));
             }
             self.places.insert(inode, namespace.path().to_owned());
         }
-        settings
     }
 
     /// Processes and names whose namespace may not be seen.
@@ -122,20 +135,32 @@ impl Sockets {
             return None;
         }
         if !self.open.contains_key(&netns) {
-            let path = self.places.get(&netns)?;
-            let namespace = Namespace::open(&path.to_string_lossy()).ok();
-            // The process that it was found by may be another by now.
-            let diag = namespace.filter(|found| found.inode() == netns).map(|found| SockDiag::open(&found));
-            match diag {
-                Some(Ok(diag)) => drop(self.open.insert(netns, (diag, Instant::now()))),
-                Some(Err(error)) => {
+            let namespace = self.namespace(netns)?;
+            match SockDiag::open(&namespace) {
+                Ok(diag) => drop(self.open.insert(netns, (diag, Instant::now()))),
+                Err(error) => {
                     log::warn!("namespace {netns}: {error}");
                     self.places.remove(&netns);
                 }
-                None => drop(self.places.remove(&netns)),
             }
         }
         self.open.get_mut(&netns).map(|(diag, _)| diag)
+    }
+
+    /// The namespace where it was last found; searched for again if it is not there any more, because the process is gone
+    /// that it was found by.
+    fn namespace(&mut self, netns: u32) -> Option<Namespace> {
+        let at = |path: &PathBuf| Namespace::open(&path.to_string_lossy()).ok();
+        let there = self.places.get(&netns).and_then(at).filter(|found| found.inode() == netns);
+        if there.is_some() {
+            return there;
+        }
+        self.places.remove(&netns);
+        if self.searched.is_some_and(|searched| searched.elapsed() < SEARCH_AT_MOST_EVERY) {
+            return None;
+        }
+        self.search();
+        self.places.get(&netns).and_then(at)
     }
 }
 
