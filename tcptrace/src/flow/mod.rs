@@ -132,6 +132,8 @@ impl Ledger {
 
     /// Judges everything that still waits: the source has ended.
     pub fn finish(&mut self, out: &mut Vec<Entry>) {
+        // Their children's events may be the ones that came too late: the hooks go one by one.
+        self.unpromoted.clear();
         self.settle(u64::MAX, out);
         for (_, event) in std::mem::take(&mut self.newborn) {
             if !event.head.undecided {

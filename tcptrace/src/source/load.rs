@@ -310,16 +310,6 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
 
     let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error));
     let mut outcomes = Vec::new();
-    let mut probes = Vec::new();
-    if matches!(options.hooks, HookChoice::Auto | HookChoice::Btf) {
-        // What they tell is joined with the rest by cookie.
-        let usable = match (&types, cookie_helper) {
-            (Ok(types), true) => Ok(types),
-            (Err(why), _) => Err(why.as_str()),
-            (_, false) => Err("needs socket cookies (Linux 5.12)"),
-        };
-        probes = attach_probes(&mut ebpf, usable, machine.accept_arguments);
-    }
     for (hook, record) in TRACEPOINTS.iter().zip(&machine.records) {
         let mut outcome = Outcome { hook, way: None, refused: Vec::new() };
         if hook.stem != "retransmit" || tracepoint {
@@ -351,7 +341,16 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         }
         outcomes.push(calls);
     }
-    outcomes.extend(probes);
+    if matches!(options.hooks, HookChoice::Auto | HookChoice::Btf) {
+        // What they tell is joined with the rest by cookie.
+        let usable = match (&types, &machine.offsets, cookie_helper) {
+            (Ok(types), Ok(_), true) => Ok(types),
+            (Err(why), ..) | (_, Err(why), _) => Err(why.as_str()),
+            (.., false) => Err("needs socket cookies (Linux 5.12)"),
+        };
+        // After the state hook: a request whose child it had missed would look as if it had come to nothing.
+        outcomes.extend(attach_probes(&mut ebpf, usable, machine.accept_arguments));
+    }
     let by_btf = outcomes.iter().any(|outcome| outcome.hook.stem == "state" && outcome.way == Some(Way::Btf));
     Ok(Loaded {
         ebpf,

@@ -199,6 +199,16 @@ fn a_request_that_ends_without_a_child_is_gone() {
     assert_eq!((ledger.len(), ledger.totals().vanished), (0, 0));
 }
 
+/// The hooks are detached one by one: at the end the child's events may be missing.
+#[test]
+fn a_request_that_ends_with_the_trace_is_not_said_to_be_gone() {
+    let mut ledger = probed();
+    let mut out = fold(&mut ledger, [object(Step::Begins, S::NewSynRecv, 7, 10 * MS, 0)]);
+    out.extend(fold(&mut ledger, [object(Step::Ends, S::NewSynRecv, 7, 11 * MS, 0)]));
+    ledger.finish(&mut out);
+    assert!(closes(&out).is_empty(), "{out:?}");
+}
+
 #[test]
 fn who_accepts_replaces_the_guess_but_not_who_connected() {
     let mut ledger = probed();
