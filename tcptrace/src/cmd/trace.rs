@@ -301,6 +301,9 @@ impl Output {
 
 impl Sink for Output {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        if self.choice.count.is_some_and(|count| self.shown >= count) {
+            return Ok(Next::Enough);
+        }
         if !self.choice.shows(entry) {
             return Ok(Next::Continue);
         }

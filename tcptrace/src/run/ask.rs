@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Vanished flows asked for between two looks at the ring.
 const VANISHED: usize = 512;
 
+/// Settings of new namespaces, and who holds which socket.
+type Survey = (Vec<(u32, netns::Limits)>, Holders);
+
 /// When to ask for all sockets.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -192,25 +195,29 @@ impl Run {
 
     /// Which namespaces there are, and who holds which socket: before the dump, because who gets a descriptor later does
     /// so under our eyes. It may take a good part of a second, in which the ring would fill: so on a thread of its own.
-    fn survey(&mut self, sink: &mut impl Sink) -> io::Result<(Vec<(u32, netns::Limits)>, Holders)> {
+    fn survey(&mut self, sink: &mut impl Sink) -> io::Result<(Next, Survey)> {
         let mut sockets = std::mem::take(&mut self.sockets);
-        let (result, written) = thread::scope(|scope| {
+        let (result, next) = thread::scope(|scope| {
             let survey = scope.spawn(|| (sockets.refresh(), sockets.holders()));
-            let mut written = Ok(());
-            while !survey.is_finished() && written.is_ok() {
+            let mut next = Ok(Next::Continue);
+            while !survey.is_finished() && matches!(next, Ok(Next::Continue)) {
                 thread::sleep(LOOK_EVERY);
-                written = self.drain_before(boot_time_ns(), sink).and_then(|_| sink.flush());
+                next = self.drain_before(boot_time_ns(), sink).and_then(|next| sink.flush().map(|()| next));
             }
-            (survey.join(), written)
+            (survey.join(), next)
         });
         self.sockets = sockets;
-        written?;
-        result.map_err(|_| io::Error::other("the survey of namespaces and descriptors panicked"))
+        let panicked = |_| io::Error::other("the survey of namespaces and descriptors panicked");
+        let survey = result.map_err(panicked)?;
+        Ok((next?, survey))
     }
 
     fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
         let began_ns = boot_time_ns();
-        let (settings, holders) = self.survey(sink)?;
+        let (mut next, (settings, holders)) = self.survey(sink)?;
+        if next == Next::Enough {
+            return Ok(next);
+        }
         for (netns, limits) in settings {
             let fin_timeout_ns = limits.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
             self.ledger.set_limits(netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets });
@@ -220,7 +227,6 @@ impl Run {
         let mut unread = self.sockets.unreachable();
         let mut batch = Vec::new();
         let mut broken = Broken::default();
-        let mut next = Next::Continue;
         for (netns, in_use) in self.sockets.namespaces() {
             if !in_use {
                 covered.insert(netns);
