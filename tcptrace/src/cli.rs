@@ -131,6 +131,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).ok().filter(|d| !d.is_zero()).ok_or_else(invalid)
 }
 
+/// To list all sockets takes the kernel's locks, one after the other.
+const LEAST_RESYNC: Duration = Duration::from_millis(100);
+
 /// How often to ask the kernel for all its sockets; `None`: never.
 pub type Resync = Option<Duration>;
 
@@ -138,7 +141,12 @@ pub type Resync = Option<Duration>;
 pub fn resync(text: &str) -> Result<Resync, String> {
     match text {
         "off" => Ok(None),
-        _ => duration(text).map(Some).map_err(|why| format!("{why}; or off")),
+        _ => match duration(text) {
+            Ok(every) if every < LEAST_RESYNC => {
+                Err(format!("{text:?} is too often; valid are {LEAST_RESYNC:?} and more, or off"))
+            }
+            other => other.map(Some).map_err(|why| format!("{why}; or off")),
+        },
     }
 }
 

@@ -39,6 +39,11 @@ impl LostCounts {
         ring.into_iter().chain([("missed", self.missed), ("undecodable", self.undecodable)])
     }
 
+    /// Times that the kernel skipped a program: nobody counted those events, not even in the matrix.
+    pub fn skipped(&self) -> u64 {
+        self.missed
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.each().map(|(_, count)| count).sum()

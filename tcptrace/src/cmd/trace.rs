@@ -324,7 +324,16 @@ impl Sink for Output {
     }
 
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
-        tell!("lost {} events: a larger --ring-size or a narrower filter helps", lost.total());
+        let (total, skipped) = (lost.total(), lost.skipped());
+        if total > skipped {
+            tell!("lost {} events: a larger --ring-size or a narrower filter helps", total - skipped);
+        }
+        if skipped > 0 {
+            tell!(
+                "lost {skipped} events, of any connection on this machine: the kernel was inside of the same program when \
+                 they came; nothing helps, but the kernel's list of sockets mends the states"
+            );
+        }
         if self.format == Format::Json {
             wire::lost(&mut self.line, &mut self.wall, now_ns, lost)?;
         }

@@ -259,6 +259,7 @@ impl Ledger {
             flow.state = TcpState::SynRecv;
         } else {
             flow.enter(event.new, head.time_ns);
+            self.minisockets.doubt_later(key, event.new, head.time_ns, self.capabilities);
             if event.new != TcpState::Close
                 && let Some(rare) = &mut flow.rare
             {

@@ -20,6 +20,8 @@ pub struct Live {
     decoder: Decoder,
     undecodable: u64,
     missed_before_detach: u64,
+    /// Since when everything is attached.
+    complete_ns: u64,
 }
 
 impl Live {
@@ -49,6 +51,7 @@ impl Live {
             flags,
             undecodable: 0,
             missed_before_detach: 0,
+            complete_ns: boot_time_ns(),
         })
     }
 
@@ -87,6 +90,10 @@ impl Live {
         {
             count += 1;
             match self.decoder.decode(&record, slept_ns) {
+                // Hooks are attached one by one, the one for state changes after those that explain them. What they tell
+                // before that is of sockets whose end may fall into the gap.
+                Ok(event)
+                    if event.head().time_ns < self.complete_ns && !matches!(event, Event::Transition(_)) => {}
                 Ok(event) => take(&event),
                 Err(error) => {
                     log::debug!("a record cannot be decoded: {error}");

@@ -71,13 +71,19 @@ fn lost(out: &mut impl Write, palette: &Palette, summary: &Summary) -> io::Resul
     if missing.is_empty() {
         writeln!(out, "lost 0")?;
     } else {
-        let bad = palette.bad;
+        let (bad, skipped) = (palette.bad, summary.lost.skipped());
         let kinds: Vec<_> = missing.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         writeln!(
             out,
-            "{bad}lost {} ({}){bad:#}: the counts below are exact, the lines above are not complete; try a larger --ring-size",
+            "{bad}lost {} ({}){bad:#}: {}, the lines above are not complete{}",
             summary.lost.total(),
-            kinds.join(", ")
+            kinds.join(", "),
+            if skipped > 0 {
+                "the counts below are a little too small"
+            } else {
+                "the counts below are exact"
+            },
+            if skipped < summary.lost.total() { "; try a larger --ring-size" } else { "" }
         )?;
     }
     if summary.totals.evicted > 0 {

@@ -159,6 +159,7 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["watch", "--ring-size", "8 parrots"], &["--ring-size", "\"8 parrots\"", SIZES]),
     (&["watch", "--ring-size", ""], &["--ring-size", "''", SIZES]),
     (&["watch", "--resync", "0"], &["--resync", "\"0\"", "or off"]),
+    (&["watch", "--resync", "1ns"], &["--resync", "100ms"]),
     (&["watch", "--resync", "never"], &["--resync", "\"never\"", "or off"]),
     (&["watch", "--resync", "-1s"], &["--resync"]),
     (&["watch", "--max-flows", "0"], &["--max-flows", "\"0\"", FLOWS]),

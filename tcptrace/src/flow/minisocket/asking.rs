@@ -1,12 +1,38 @@
 //! What is to be asked of the kernel, and what an answer, or none, means.
 
-use super::{Minisocket, Question, Subject, TIMER_SLACK_NS};
+use super::{Minisocket, Minisockets, Question, Subject, TIMER_SLACK_NS};
 use crate::{
     event::TcpState,
-    flow::{Entry, FlowId, Known, Ledger},
+    flow::{Capabilities, Entry, FlowId, Known, Ledger},
     sight::{Kind, Sight, Taken},
 };
 use std::cmp::Reverse;
+
+/// A state that usually passes within a few round trips is doubted after this time: the event that ended it may be missing
+/// without anybody knowing (docs/kernel.md).
+const PASSING_NS: u64 = 1_000_000_000;
+/// And again after one part in this many of its age.
+const PASSING_LOOKS: u64 = 4;
+
+/// A state that waits for the other end's kernel only, or for its program to close.
+fn is_passing(state: TcpState) -> bool {
+    matches!(state, TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)
+}
+
+impl Minisockets {
+    /// A flow has entered a state that should pass.
+    pub(in crate::flow) fn doubt_later(
+        &mut self,
+        key: u64,
+        state: TcpState,
+        now_ns: u64,
+        capabilities: Capabilities,
+    ) {
+        if is_passing(state) && capabilities.cookies && capabilities.all_states {
+            self.look_at(now_ns.saturating_add(PASSING_NS), Subject::Flow(key));
+        }
+    }
+}
 
 impl Ledger {
     /// Nobody will be asked any more.
@@ -64,7 +90,11 @@ impl Ledger {
             Subject::Minisocket(number) => {
                 self.minisockets.known.get(&number).is_some_and(|m| m.ask_ns == due_ns)
             }
-            Subject::Flow(key) => self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv),
+            Subject::Flow(key) => self.flows.get(&key).is_some_and(|flow| {
+                let since_ns = flow.since_ns.max(flow.met_ns);
+                let lasts = is_passing(flow.state) && since_ns.saturating_add(PASSING_NS) <= due_ns;
+                lasts || flow.state == TcpState::NewSynRecv
+            }),
         }
     }
 
@@ -74,7 +104,12 @@ impl Ledger {
                 let named = |m: &Minisocket| if m.nameless { FlowId::None } else { m.id };
                 self.minisockets.known.get(&number).map(|m| (m.netns, m.ends, named(m)))?
             }
-            Subject::Flow(key) => self.flows.get(&key).map(|flow| (flow.netns, flow.ends, flow.id))?,
+            // Without its port nobody would find it.
+            Subject::Flow(key) => self
+                .flows
+                .get(&key)
+                .filter(|flow| flow.ends.lport != 0)
+                .map(|flow| (flow.netns, flow.ends, flow.id))?,
         };
         let cookie = if let FlowId::Cookie(cookie) = id { cookie } else { 0 };
         Some(Question { subject, netns, ends, cookie })
@@ -96,9 +131,20 @@ impl Ledger {
                     self.end_minisocket(number, taken.from_ns, Known::Seen, out);
                 }
             }
-            (Subject::Flow(_), Some(sight)) => self.sight(sight, taken, None, out),
+            (Subject::Flow(key), Some(sight)) => {
+                self.sight(sight, taken, None, out);
+                self.doubt_again(key, taken.to_ns);
+            }
             (Subject::Flow(key), None) => self.absent(key, taken, out),
         }
+    }
+
+    /// It is in that state indeed: the longer, the rarer we ask.
+    fn doubt_again(&mut self, key: u64, now_ns: u64) {
+        let Some(flow) = self.flows.get(&key).filter(|flow| is_passing(flow.state)) else { return };
+        let age_ns = now_ns.saturating_sub(flow.since_ns.max(flow.met_ns));
+        let again_ns = now_ns.saturating_add(PASSING_NS.max(age_ns / PASSING_LOOKS));
+        self.minisockets.look_at(again_ns, Subject::Flow(key));
     }
 
     /// Nobody could ask: the rule and the timer are believed.

@@ -261,6 +261,30 @@ fn what_a_dump_does_not_show_is_asked_for_and_then_gone() {
     assert_eq!((ledger.len(), ledger.reconciled().vanished), (0, 1));
 }
 
+/// The event that ended a state may be missing without anybody knowing.
+#[test]
+fn a_state_that_should_have_passed_is_asked_for() {
+    let mut ledger = ledger();
+    fold(&mut ledger, active_life().into_iter().take(3));
+    assert_eq!(answer(&mut ledger, 900 * MS, None).0, 0, "50 ms + 1 s");
+    // It is there, and rightly so: asked again, ever more rarely.
+    let stuck = sight(1, S::FinWait1);
+    assert_eq!(answer(&mut ledger, 1100 * MS, Some(&stuck)).0, 1);
+    assert_eq!(answer(&mut ledger, 2000 * MS, Some(&stuck)).0, 0);
+    assert_eq!(answer(&mut ledger, 9 * S1, Some(&stuck)).0, 1);
+    assert_eq!((answer(&mut ledger, 11 * S1, Some(&stuck)).0, ledger.totals().corrected), (0, 0));
+    // It has gone on without telling.
+    let (asked, out) = answer(&mut ledger, 20 * S1, Some(&sight(1, S::TimeWait)));
+    assert_eq!(asked, 1);
+    assert_eq!(closes(&out), [(Cause::Orderly, Some(S::TimeWait))]);
+    assert_eq!((ledger.open_flows(), ledger.minisockets(), ledger.totals().corrected), (0, 1, 1));
+    // What passes as usual is not asked for.
+    let mut ledger = self::ledger();
+    closed_flow(&mut ledger);
+    answer(&mut ledger, 100 * MS, Some(&sight(1, S::TimeWait)));
+    assert_eq!(answer(&mut ledger, 30 * S1, None).0, 0);
+}
+
 #[test]
 fn a_half_open_request_becomes_its_child_or_is_gone() {
     for completes in [true, false] {
