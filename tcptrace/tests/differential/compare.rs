@@ -25,7 +25,15 @@ pub fn ss(namespace: &Namespace) -> Picture {
     let output = namespace.enter(run).expect("entered").expect("`ss` runs (package iproute2)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().map(ss_line).collect()
+    let mut picture = Picture::new();
+    text.lines().map(ss_line).for_each(|(cookie, state)| put(&mut picture, cookie, state));
+    picture
+}
+
+/// A socket that connects again shares its cookie with the minisocket of its last connection: of both states the same
+/// one is kept, in whatever order they come.
+fn put(picture: &mut Picture, cookie: u64, state: &'static str) {
+    picture.entry(cookie).and_modify(|other| *other = state.max(*other)).or_insert(state);
 }
 
 fn ss_line(line: &str) -> (u64, &'static str) {
@@ -53,11 +61,13 @@ pub fn ask(tracer: &mut Tracer) -> Told {
         new.cloned()
     });
     let mut flows: BTreeMap<u32, Picture> = BTreeMap::new();
+    let mut connections = BTreeSet::new();
     for line in of_type(&tracer.lines[from..], "flow") {
         let netns = line["netns"].as_u64().expect("a namespace") as u32;
         let state = line["state"].as_str().and_then(TcpState::parse).expect("a state").name();
-        let before = flows.entry(netns).or_default().insert(cookie(line), state);
-        assert_eq!(before, None, "twice: {}", history(tracer, cookie(line)));
+        put(flows.entry(netns).or_default(), cookie(line), state);
+        let connection = (cookie(line), line["local"].to_string(), line["remote"].to_string());
+        assert!(connections.insert(connection), "twice: {}", history(tracer, cookie(line)));
     }
     Told { flows, resync }
 }
