@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, snapshot, stat, watch},
+    cmd::{doctor, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -15,7 +15,7 @@ use tcptrace_common::state::TcpState;
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done (also: interrupted, output closed), 2 it could not be done.\n\
+    after_help = "Exit codes: 0 done (also: interrupted, output closed), 1 `stuck` has found something, 2 it could not be done.\n\
                   Set TCPTRACE_LOG=debug to see more of what tcptrace itself does."
 )]
 pub struct Cli {
@@ -31,6 +31,8 @@ pub enum Command {
     Watch(Box<watch::Args>),
     /// Sockets by state, use against limits, accept queues; with an interval also what happens by the second
     Stat(Box<stat::Args>),
+    /// Which connections do not move: why, whose they are, until when, what to do
+    Stuck(Box<stuck::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
     #[cfg(feature = "lab")]
     Lab(crate::cmd::lab::Args),
@@ -141,12 +143,17 @@ pub type Resync = Option<Duration>;
 pub fn resync(text: &str) -> Result<Resync, String> {
     match text {
         "off" => Ok(None),
-        _ => match duration(text) {
-            Ok(every) if every < LEAST_RESYNC => {
-                Err(format!("{text:?} is too often; valid are {LEAST_RESYNC:?} and more, or off"))
-            }
-            other => other.map(Some).map_err(|why| format!("{why}; or off")),
-        },
+        _ => interval(text).map(Some).map_err(|why| format!("{why}, or off")),
+    }
+}
+
+/// A duration between two looks at all sockets.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        every if every < LEAST_RESYNC => {
+            Err(format!("{text:?} is too often; valid are {LEAST_RESYNC:?} and more"))
+        }
+        every => Ok(every),
     }
 }
 

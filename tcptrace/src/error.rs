@@ -4,6 +4,8 @@ use thiserror::Error;
 
 /// Everything went well; a closed pipe and an interrupted trace count as well.
 pub const EXIT_OK: u8 = 0;
+/// `stuck` has found something.
+pub const EXIT_FOUND: u8 = 1;
 /// It could not be done: bad arguments, missing privileges, a kernel that cannot do it.
 pub const EXIT_ERROR: u8 = 2;
 

@@ -2,11 +2,12 @@
 //!
 //! Data goes one way, imports the other:
 //! `source` (kernel hooks, ring buffer) → `decode` → `event` → `flow` (the ledger) → entries → `view` (people) or `wire`
-//! (machines). `run` is the loop around it, `cmd` the commands on top.
+//! (machines); what does not move goes from `flow` through `diagnose` to findings. `run` is the loop around it, `cmd` the commands on top.
 
 pub mod cli;
 mod cmd;
 pub mod decode;
+pub mod diagnose;
 pub mod enrich;
 pub mod error;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod sight;
 pub mod source;
 pub mod stat;
 pub mod summary;
+pub mod units;
 pub mod view;
 pub mod wall;
 pub mod wire;
@@ -29,7 +31,7 @@ pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("TCPTRACE_LOG", "warn")).init();
     match cmd::run(cli.command) {
-        Ok(()) => ExitCode::from(error::EXIT_OK),
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             tell!("{failure:#}");
             ExitCode::from(error::EXIT_ERROR)

@@ -1,6 +1,7 @@
 //! The stable serialised form: one JSON object a line. `docs/events.md` is its contract; fields may be added, never
 //! renamed.
 
+pub mod finding;
 mod sight;
 pub mod stat;
 mod summary;

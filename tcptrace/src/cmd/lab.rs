@@ -213,7 +213,7 @@ impl Sink for LabOutput {
         self.output.lost(now_ns, lost)
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()> {
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
         self.output.resynced(now_ns, resync)
     }
 

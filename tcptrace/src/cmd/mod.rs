@@ -6,17 +6,19 @@ mod filter_args;
 pub mod lab;
 pub mod snapshot;
 pub mod stat;
+pub mod stuck;
 mod trace;
 pub mod watch;
 
-use crate::{cli::Command, tell};
+use crate::{cli::Command, error::EXIT_OK, tell};
 
-/// Runs a command.
+/// Runs a command, and gives its exit code.
 ///
 /// # Errors
 /// What is wrong, why, and what to type.
-pub fn run(command: Command) -> anyhow::Result<()> {
+pub fn run(command: Command) -> anyhow::Result<u8> {
     match command {
+        Command::Stuck(args) => return stuck::run(*args),
         Command::Watch(args) => watch::run(*args),
         Command::Stat(args) => stat::run(*args),
         #[cfg(feature = "lab")]
@@ -25,6 +27,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::AttachEmpty => attach_empty(),
         Command::Snapshot(args) => snapshot::run(args),
     }
+    .map(|()| EXIT_OK)
 }
 
 /// Runs a future on this thread: one thread is enough, and capabilities are a thread's own.

@@ -96,7 +96,7 @@ impl TraceArgs {
 impl TraceArgs {
     /// What a run needs to know.
     pub fn wanted(&self, filter: FilterSpec) -> Wanted {
-        Wanted { filter, max_flows: self.max_flows, resync: self.resync }
+        Wanted { filter, max_flows: self.max_flows, resync: self.resync, eager: false }
     }
 }
 
@@ -340,13 +340,13 @@ impl Sink for Output {
         Ok(())
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()> {
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
         match self.format {
             Format::Json if !self.choice.tells_resync(resync) => {}
             Format::Json => wire::resync(&mut self.line, &mut self.wall, now_ns, resync)?,
             Format::Text => view::resync::tell(resync),
         }
-        Ok(())
+        Ok(Next::Continue)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@ pub mod minisocket;
 mod objects;
 pub mod owner;
 mod sights;
+mod told;
 pub mod totals;
 mod undecided;
 
@@ -16,6 +17,7 @@ pub use connection::{DWELL_STATES, FlowId, Role, Span};
 pub use entry::{Closed, Entry, Known, Seen, What, Who};
 pub use minisocket::{Limits, Question};
 pub use sights::{Bound, Reconciled, least_age};
+pub use told::Told;
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
 use connection::Flow;

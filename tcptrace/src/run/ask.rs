@@ -2,19 +2,14 @@
 //! every so often. An answer is folded only when every event before it has been.
 
 use super::{
-    BATCH, Next, Run, Sink,
+    BATCH, Looked, Next, Run, Sink,
+    look::list,
     report::{Broken, Resync, Why},
 };
 use crate::{
     flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
     sight::{Kind, Sight},
-    source::{
-        filter::FilterSpec,
-        holders::Holders,
-        live::boot_time_ns,
-        netns,
-        sockdiag::{Ahead, Detail, Query, States},
-    },
+    source::{filter::FilterSpec, holders::Holders, live::boot_time_ns, netns},
 };
 use hashbrown::HashSet;
 use std::{io, thread, time::Duration};
@@ -40,20 +35,21 @@ pub(super) struct Schedule {
     due_ns: u64,
     why: Why,
     not_before_ns: u64,
+    eager: bool,
 }
 
 impl Schedule {
-    /// At once, then every so often. `None`: never.
-    pub fn new(every: Option<Duration>) -> Self {
+    /// At once, then every so often. `None`: never. `eager`: however long it takes.
+    pub fn new(every: Option<Duration>, eager: bool) -> Self {
         let every_ns = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
         let due_ns = if every_ns.is_some() { 0 } else { u64::MAX };
-        Self { every_ns, due_ns, why: Why::Start, not_before_ns: 0 }
+        Self { every_ns, due_ns, why: Why::Start, not_before_ns: 0, eager }
     }
 
     /// At once, and never again: with a state filter most of a flow's events never come, so what a dump shows cannot be
     /// joined with them. `None`: not even that.
     pub fn once(every: Option<Duration>) -> Self {
-        Self { every_ns: None, ..Self::new(every) }
+        Self { every_ns: None, ..Self::new(every, false) }
     }
 
     /// Events were lost.
@@ -74,7 +70,8 @@ impl Schedule {
         self.due_ns = self.every_ns.map_or(u64::MAX, |every| ended_ns.saturating_add(every));
         self.why = Why::Timer;
         let took_ns = ended_ns.saturating_sub(began_ns);
-        self.not_before_ns = ended_ns.saturating_add(took_ns.saturating_mul(RESYNC_SHARE));
+        let pause_ns = if self.eager { 0 } else { took_ns.saturating_mul(RESYNC_SHARE) };
+        self.not_before_ns = ended_ns.saturating_add(pause_ns);
     }
 }
 
@@ -155,42 +152,26 @@ impl Run {
         &mut self,
         netns: u32,
         holders: &Holders,
-        batch: &mut Vec<Sight>,
         broken: &mut Broken,
         sink: &mut impl Sink,
     ) -> io::Result<Option<Next>> {
         let Some(diag) = self.sockets.take(netns) else { return Ok(None) };
-        // Read on another thread: what is to be done with each socket takes half as long as to list it.
-        let mut dump = match Ahead::begin(diag, Query::of(States::ALL, Detail::Full)) {
-            Ok(dump) => dump,
-            Err(error) => {
-                log::warn!("the sockets of namespace {netns} cannot be listed: {error}");
-                return Ok(None);
-            }
-        };
-        let mut next = Next::Continue;
-        while let Some(taken) = dump.next_batch(batch) {
-            next = self.drain_before(taken.to_ns, sink)?;
+        let listed = list(diag, broken, |batch, taken| {
+            let next = self.drain_before(taken.to_ns, sink)?;
             for sight in batch.iter().filter(|sight| concerns(&self.filter, sight)) {
-                let holder = holders.get(sight.inode).map(|holder| &holder.process);
-                self.ledger.sight(sight, taken, holder, &mut self.entries);
+                let holder = holders.get(sight.inode);
+                self.ledger.sight(sight, taken, holder.map(|holder| &holder.process), &mut self.entries);
+                sink.looked_at(&Looked { sight, taken, holder, ledger: &self.ledger });
             }
             if self.hand_over(sink)? == Next::Enough || next == Next::Enough {
-                next = Next::Enough;
-                break;
+                return Ok(Next::Enough);
             }
-            sink.flush()?;
+            sink.flush().map(|()| Next::Continue)
+        });
+        if let Some(diag) = listed.diag {
+            self.sockets.put_back(diag);
         }
-        let (diag, result) = dump.end();
-        self.sockets.put_back(diag);
-        match &result {
-            Ok(counts) => {
-                broken.restarts += u64::from(counts.restarts);
-                broken.unreadable += counts.unreadable;
-            }
-            Err(error) => log::warn!("the sockets of namespace {netns} cannot be listed: {error}"),
-        }
-        Ok((result.is_ok() || next == Next::Enough).then_some(next))
+        listed.next
     }
 
     /// Which namespaces there are, and who holds which socket: before the dump, because who gets a descriptor later does
@@ -223,16 +204,16 @@ impl Run {
             self.ledger.set_limits(netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets });
         }
         self.ledger.begin_round();
+        sink.looking();
         let mut covered = HashSet::new();
         let mut unread = self.sockets.unreachable();
-        let mut batch = Vec::new();
         let mut broken = Broken::default();
         for (netns, in_use) in self.sockets.namespaces() {
             if !in_use {
                 covered.insert(netns);
                 continue;
             }
-            match self.dump(netns, &holders, &mut batch, &mut broken, sink) {
+            match self.dump(netns, &holders, &mut broken, sink) {
                 Ok(Some(after)) => {
                     next = after;
                     covered.insert(netns);
@@ -259,15 +240,15 @@ impl Run {
             broken,
             reconciled: self.ledger.reconciled(),
         };
-        sink.resynced(ended_ns, &resync)?;
+        let enough = sink.resynced(ended_ns, &resync)?;
         sink.flush()?;
-        Ok(next)
+        Ok(if enough == Next::Enough { enough } else { next })
     }
 }
 
 /// Whether what is traced includes this socket. Whose a request or a minisocket is, the kernel does not tell: the ones that
 /// we know are asked for one by one.
-fn concerns(filter: &FilterSpec, sight: &Sight) -> bool {
+pub(super) fn concerns(filter: &FilterSpec, sight: &Sight) -> bool {
     let of_nobody = sight.kind != Kind::Full && !(filter.uids.is_empty() && filter.cgroups.is_empty());
     filter.matches(sight) && !of_nobody
 }

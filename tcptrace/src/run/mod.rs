@@ -2,6 +2,7 @@
 //! everything that is asked of the kernel in `ask.rs`.
 
 mod ask;
+pub mod look;
 pub mod report;
 mod wake;
 
@@ -9,8 +10,10 @@ pub use wake::Signals;
 
 use crate::{
     flow::{Capabilities, Entry, Ledger, Question},
+    sight::{Sight, Taken},
     source::{
         filter::FilterSpec,
+        holders::Holder,
         hooks::Way,
         live::{Live, boot_time_ns},
         load::Loaded,
@@ -56,17 +59,35 @@ pub trait Sink {
     /// It cannot be written.
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()>;
 
+    /// The kernel is about to be asked for all its sockets.
+    fn looking(&mut self) {}
+
+    /// A socket that it shows, after the ledger has taken it in.
+    fn looked_at(&mut self, _look: &Looked<'_>) {}
+
     /// The kernel was asked for all its sockets.
     ///
     /// # Errors
     /// It cannot be written.
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<()>;
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next>;
 
     /// A batch is complete: show it.
     ///
     /// # Errors
     /// It cannot be written.
     fn flush(&mut self) -> io::Result<()>;
+}
+
+/// A socket in the kernel's list, and who knows more of it.
+pub struct Looked<'a> {
+    /// What the kernel shows.
+    pub sight: &'a Sight,
+    /// When.
+    pub taken: Taken,
+    /// Who has its descriptor.
+    pub holder: Option<&'a Holder>,
+    /// What events told: [`Ledger::told`].
+    pub ledger: &'a Ledger,
 }
 
 /// A trace from a started source to a sink.
@@ -93,12 +114,14 @@ pub struct Wanted {
     pub max_flows: usize,
     /// How often the kernel is asked for all its sockets; `None`: never.
     pub resync: Option<Duration>,
+    /// As often as that even if it takes a good part of the time.
+    pub eager: bool,
 }
 
 impl Run {
     /// Joins a started source with an empty ledger.
     pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
-        let Wanted { filter, max_flows, resync } = wanted;
+        let Wanted { filter, max_flows, resync, eager } = wanted;
         let all_states = filter.states.is_empty();
         let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
         let capabilities = capabilities(live.loaded(), all_states);
@@ -114,7 +137,7 @@ impl Run {
             calls,
             sockets: Sockets::new(&filter.netns, resync.is_some()),
             filter,
-            schedule: if all_states { Schedule::new(resync) } else { Schedule::once(resync) },
+            schedule: if all_states { Schedule::new(resync, eager) } else { Schedule::once(resync) },
             questions: Vec::new(),
         }
     }

@@ -17,4 +17,5 @@ pub mod netns;
 pub mod privileges;
 pub mod sockdiag;
 pub mod sockets;
+pub mod surroundings;
 mod tracefs;

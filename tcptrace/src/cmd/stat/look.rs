@@ -10,6 +10,7 @@ use crate::{
         live::boot_time_ns,
         netns::Namespace,
         sockdiag::{Detail, Query, SockDiag, States},
+        surroundings::machine_settings,
     },
     stat::{
         by::{By, Listeners},
@@ -222,10 +223,8 @@ fn each(
     Ok(())
 }
 
-/// Settings of the first namespace: seen already, or that of the first process, as far as it may be entered.
+/// Settings of the first namespace: seen already, or as far as it may be entered.
 fn first_settings(spaces: &[Space]) -> Settings {
     let seen = spaces.iter().map(|space| space.settings).find(|settings| settings.max_orphans.is_some());
-    let own = || Some(Settings::read()).filter(|settings| settings.max_orphans.is_some());
-    let of_first = || Namespace::open("1").ok()?.enter(Settings::read).ok();
-    seen.or_else(own).or_else(of_first).unwrap_or_default()
+    seen.unwrap_or_else(machine_settings)
 }

@@ -27,6 +27,20 @@ pub struct Limits {
     pub keepalive_interval_ns: Option<u64>,
     /// Unanswered keepalive probes before a connection is given up (`tcp_keepalive_probes`).
     pub keepalive_probes: Option<u64>,
+    /// The longest retransmission time-out (`tcp_rto_max_ms`, 6.15); before that 120 s.
+    pub rto_max_ns: Option<u64>,
+    /// SYN cookies: 0 never, 1 when the queue is full, 2 always (`tcp_syncookies`).
+    pub syncookies: Option<u64>,
+    /// A full accept queue answers with RST instead of silence (`tcp_abort_on_overflow`).
+    pub abort_on_overflow: Option<u64>,
+    /// Half-open requests a listener may have beside its backlog (`tcp_max_syn_backlog`).
+    pub max_syn_backlog: Option<u64>,
+    /// The largest backlog that listen() grants (`net.core.somaxconn`).
+    pub somaxconn: Option<u64>,
+    /// Reuse of TIME_WAIT by connect(): 0 never, 1 everywhere, 2 on loopback (`tcp_tw_reuse`).
+    pub tw_reuse: Option<u64>,
+    /// Local ports that connect() picks from (`ip_local_port_range`), first and last.
+    pub ports: Option<(u16, u16)>,
 }
 
 /// The settings of a namespace.
@@ -36,9 +50,8 @@ pub struct Limits {
 pub fn limits(namespace: &Namespace) -> Result<Limits, NamespaceError> {
     // /proc/sys/net shows each thread the values of its own namespace.
     namespace.enter(|| {
-        let number = |name: &str| {
-            fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{name}")).ok()?.trim().parse::<u64>().ok()
-        };
+        let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/{name}")).ok();
+        let number = |name: &str| read(&format!("ipv4/tcp_{name}"))?.trim().parse::<u64>().ok();
         let seconds = |number: Option<u64>| number.map(|seconds| seconds.saturating_mul(1_000_000_000));
         Limits {
             fin_timeout_ns: seconds(number("fin_timeout")),
@@ -51,6 +64,39 @@ pub fn limits(namespace: &Namespace) -> Result<Limits, NamespaceError> {
             keepalive_time_ns: seconds(number("keepalive_time")),
             keepalive_interval_ns: seconds(number("keepalive_intvl")),
             keepalive_probes: number("keepalive_probes"),
+            rto_max_ns: number("rto_max_ms").map(|ms| ms.saturating_mul(1_000_000)),
+            syncookies: number("syncookies"),
+            abort_on_overflow: number("abort_on_overflow"),
+            max_syn_backlog: number("max_syn_backlog"),
+            somaxconn: read("core/somaxconn").and_then(|text| text.trim().parse().ok()),
+            tw_reuse: number("tw_reuse"),
+            ports: read("ipv4/ip_local_port_range").and_then(|text| range(&text)),
         }
     })
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let mut ports = text.split_whitespace().map(str::parse);
+    Some((ports.next()?.ok()?, ports.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_namespace_shows_its_settings() {
+        let limits = limits(&Namespace::own().unwrap()).unwrap();
+        assert!(limits.fin_timeout_ns.is_some() && limits.retries.is_some() && limits.somaxconn.is_some());
+        let (first, last) = limits.ports.unwrap();
+        assert!(first <= last);
+    }
+
+    #[test]
+    fn a_range_is_two_ports() {
+        assert_eq!(range("32768\t60999\n"), Some((32768, 60999)));
+        for bad in ["", "1", "x 2", "1 70000"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! Takes looks at all sockets, with what events told in between, and hands on what they come to.
+
+use super::tell_untraced;
+use crate::{
+    diagnose::{Around, Counted, Diagnosis, History, Look, Machine, Memory, Scene, Traced, diagnose},
+    flow::Entry,
+    run::{Looked, Next, Sink, report::Resync},
+    source::{
+        filter::FilterSpec,
+        live::boot_time_ns,
+        surroundings::{Surroundings, machine},
+    },
+    summary::LostCounts,
+};
+use std::{io, time::Duration};
+
+/// Who shows what a look came to.
+pub trait Show {
+    /// One look; the last of them, where only one is wanted.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn show(&mut self, scene: &Scene, diagnosis: Diagnosis, notes: &[String]) -> io::Result<()>;
+
+    /// Something happened.
+    fn entry(&mut self, _entry: &Entry) {}
+}
+
+/// Looks, and remembers.
+pub struct Observer<S> {
+    older_than_ns: Option<u64>,
+    /// Looks that are still to come; only the last is shown, unless there is no last.
+    left: u64,
+    surroundings: Surroundings,
+    look: Look,
+    memory: Memory,
+    history: History,
+    lost: u64,
+    traced_since_ns: Option<u64>,
+    notes: Vec<String>,
+    /// Who shows it.
+    pub show: S,
+}
+
+impl<S: Show> Observer<S> {
+    /// `looks`: how many there will be.
+    pub fn new(filter: &FilterSpec, older_than: Option<Duration>, looks: u64, show: S) -> Self {
+        Self {
+            older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+            left: looks,
+            surroundings: Surroundings::new(&filter.netns),
+            look: Look::default(),
+            memory: Memory::default(),
+            history: History::default(),
+            lost: 0,
+            traced_since_ns: None,
+            notes: Vec::new(),
+            show,
+        }
+    }
+
+    /// Events are traced from now on.
+    pub fn traced(&mut self) {
+        self.traced_since_ns = Some(boot_time_ns());
+    }
+
+    /// They are not, for this reason.
+    pub fn not_traced(&mut self, why: String) {
+        tell_untraced(&why);
+        self.notes.push(format!("not traced: {why}"));
+    }
+
+    fn around(&mut self, now_ns: u64) -> Around {
+        let (sockstat, settings) = machine();
+        let counters = self.surroundings.counters().into_iter();
+        Around {
+            machine: Machine { sockstat, settings },
+            counters: counters.map(|(netns, (now, before))| (netns, Counted { now, before })).collect(),
+            traced: self.traced_since_ns.map(|since_ns| Traced {
+                watched_ns: now_ns.saturating_sub(since_ns),
+                bursts: self.history.bursts(now_ns),
+                failed: self.history.all_failed(),
+                lost: self.lost,
+            }),
+        }
+    }
+}
+
+impl<S: Show> Sink for Observer<S> {
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        self.history.take(entry);
+        self.show.entry(entry);
+        Ok(Next::Continue)
+    }
+
+    fn lost(&mut self, _now_ns: u64, lost: &LostCounts) -> io::Result<()> {
+        self.lost = self.lost.saturating_add(lost.total());
+        Ok(())
+    }
+
+    fn looking(&mut self) {
+        self.look = Look::new(self.surroundings.settings());
+    }
+
+    fn looked_at(&mut self, look: &Looked<'_>) {
+        self.look.add(look.sight, look.taken, look.holder, || look.ledger.told(look.sight, look.taken));
+    }
+
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
+        let look = std::mem::take(&mut self.look);
+        let around = self.around(now_ns);
+        let scene = look.finish(now_ns, around, self.older_than_ns, &mut self.memory);
+        let endless = self.left == u64::MAX;
+        self.left = if endless { self.left } else { self.left.saturating_sub(1) };
+        if endless || self.left == 0 {
+            let mut notes = self.notes.clone();
+            if resync.unread > 0 {
+                notes.push(format!(
+                    "{} namespaces or processes could not be looked into: that needs root",
+                    resync.unread
+                ));
+            }
+            self.show.show(&scene, diagnose(&scene), &notes)?;
+        }
+        Ok(if self.left == 0 { Next::Enough } else { Next::Continue })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

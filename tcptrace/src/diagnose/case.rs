@@ -1,0 +1,268 @@
+//! One socket with all that is known of it: what the kernel shows, what the events told, how its namespace is set.
+
+use super::{
+    finding::{Confidence, Deadline, Evidence, Finding, From, Setting, Subject},
+    ladder::{RTO_MAX_NS, Rule, Stall},
+};
+use crate::{
+    event::{Segment, TcpState},
+    flow::{Bound, FlowId, Told, least_age},
+    sight::{Kind, Sight, Timer, TimerKind},
+    source::{holders::Holder, netns::Limits as Settings},
+};
+use std::sync::Arc;
+
+/// What only the socket itself tells (BPF iterator). `None`: this kernel, or these privileges, do not show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// TCP_USER_TIMEOUT in milliseconds; 0: none.
+    pub user_timeout_ms: Option<u32>,
+    /// TCP_SYNCNT; 0: the setting of the namespace.
+    pub syn_retries: Option<u8>,
+    /// An ICMP error was received for it (errno); 0: none.
+    pub soft_error: Option<u16>,
+    /// SO_KEEPALIVE.
+    pub keepalive: Option<bool>,
+    /// TCP_KEEPINTVL in nanoseconds; 0: the setting of the namespace.
+    pub keepalive_interval_ns: Option<u64>,
+    /// TCP_KEEPCNT; 0: the setting of the namespace.
+    pub keepalive_probes: Option<u8>,
+    /// When the first retransmission of this stall happened, on the boot-time clock.
+    pub stall_began_ns: Option<u64>,
+    /// When probing a zero window began, likewise.
+    pub probing_began_ns: Option<u64>,
+    /// Everything written was sent, the FIN included.
+    pub all_sent: Option<bool>,
+    /// The longest time-out of this socket (TCP_RTO_MAX_MS), in nanoseconds.
+    pub rto_max_ns: Option<u64>,
+    /// The peer's window in bytes.
+    pub window: Option<u32>,
+    /// Expiries of a request's timer.
+    pub timeouts: Option<u8>,
+    /// A request whose last ACK came and found no room.
+    pub acknowledged: Option<bool>,
+    /// Half-open requests of a listener, and how many of them are young (no time-out yet).
+    pub half_open: Option<(u32, u32)>,
+}
+
+/// A socket to be judged.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What the kernel shows.
+    pub sight: Sight,
+    /// When it was looked at, on the boot-time clock, in nanoseconds.
+    pub taken_ns: u64,
+    /// What the ledger knows.
+    pub told: Told,
+    /// Its age is reckoned from a setting.
+    pub age_reckoned: bool,
+    /// Who holds its descriptor.
+    pub holder: Option<Holder>,
+    /// What the socket itself tells.
+    pub inside: Inside,
+    /// Its namespace's settings.
+    pub settings: Arc<Settings>,
+}
+
+impl Case {
+    /// Its state, both kinds of SYN_RECV as one.
+    pub fn state(&self) -> TcpState {
+        if self.sight.state == TcpState::NewSynRecv { TcpState::SynRecv } else { self.sight.state }
+    }
+
+    /// No program has it any more.
+    pub fn is_orphan(&self) -> bool {
+        self.sight.is_orphan()
+            || (self.sight.kind == Kind::Minisocket && self.sight.state == TcpState::FinWait2)
+    }
+
+    /// No program has accepted it yet.
+    pub fn is_unaccepted(&self) -> bool {
+        self.sight.kind == Kind::Full
+            && self.sight.inode == 0
+            && matches!(self.sight.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv)
+    }
+
+    /// The timer, if it is this one.
+    pub fn timer(&self, kind: TimerKind) -> Option<Timer> {
+        self.sight.timer.filter(|timer| timer.kind == kind)
+    }
+
+    /// Unanswered expiries of the timer that runs, or the doublings of its time-out.
+    pub fn tries(&self) -> u32 {
+        let info = self.sight.info.map_or(0, |info| info.retransmits.max(info.probes).max(info.backoff));
+        let timer = self.sight.timer.map_or(0, |timer| timer.retransmits);
+        u32::from(info.max(timer))
+    }
+
+    /// Bytes that came and were not read. The kernel counts a FIN as one.
+    pub fn unread(&self) -> u32 {
+        let fin = u32::from(self.sight.state == TcpState::CloseWait);
+        self.sight.receive_queue.saturating_sub(fin)
+    }
+
+    /// Bytes written that were never sent; `None`: not told.
+    pub fn unsent(&self) -> Option<u32> {
+        self.sight.info.map(|info| info.notsent_bytes)
+    }
+
+    /// The peer's window, in bytes; `None`: not told (before 6.2, without iterator).
+    pub fn window(&self) -> Option<u32> {
+        // Before 6.2 tcp_info has no such field, and it reads as 0: only the socket itself can say so then.
+        self.inside.window.or_else(|| self.sight.info.map(|info| info.snd_wnd).filter(|window| *window > 0))
+    }
+
+    /// How the retransmission or probe timer stands.
+    pub fn stall(&self) -> Option<Stall> {
+        let timer = self.sight.timer?;
+        let info = self.sight.info?;
+        let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
+        let rto_max_ns = self.inside.rto_max_ns.or(self.settings.rto_max_ns).unwrap_or(RTO_MAX_NS);
+        let since = |began: Option<u64>| began.map(|began| self.taken_ns.saturating_sub(began));
+        Some(match timer.kind {
+            TimerKind::Probe => Stall {
+                tries: u32::from(info.probes),
+                // tcp_info shows the time-out without the probes' back-off.
+                rto_ns: (u64::from(info.rto_us) * 1000)
+                    .checked_shl(u32::from(info.backoff))
+                    .unwrap_or(u64::MAX)
+                    .min(rto_max_ns),
+                expires_ns,
+                elapsed_ns: since(self.inside.probing_began_ns),
+                rto_max_ns,
+            },
+            _ => Stall {
+                tries: u32::from(info.retransmits),
+                rto_ns: u64::from(info.rto_us) * 1000,
+                expires_ns,
+                elapsed_ns: since(self.inside.stall_began_ns),
+                rto_max_ns,
+            },
+        })
+    }
+
+    /// What ends a stall of this socket, and the setting that says so.
+    pub fn rule(&self) -> (Rule, Setting) {
+        if let Some(ms) = self.inside.user_timeout_ms.filter(|ms| *ms > 0) {
+            let setting =
+                Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
+            return (Rule::UserTimeout(u64::from(ms) * 1_000_000), setting);
+        }
+        if !self.is_orphan() {
+            return (
+                Rule::Retries(self.settings.retries.unwrap_or(15)),
+                number("net.ipv4.tcp_retries2", self.settings.retries),
+            );
+        }
+        let mut setting = number("net.ipv4.tcp_orphan_retries", self.settings.orphan_retries);
+        match self.settings.orphan_retries.unwrap_or(0) {
+            0 => {
+                setting.meaning = Some("0 means 8");
+                (Rule::OrphanDefault, setting)
+            }
+            retries => (Rule::Retries(retries), setting),
+        }
+    }
+
+    /// TCP_USER_TIMEOUT is not in sock_diag: without the iterator a deadline holds only if there is none.
+    pub fn note_user_timeout(&self, missing: &mut Vec<String>) {
+        if self.inside.user_timeout_ms.is_none() {
+            missing.push(
+                "TCP_USER_TIMEOUT, which would shorten the deadline: only the BPF iterator shows it"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Facts about the owner and the age that every finding has.
+    pub fn finding(&self, name: &'static str, verdict: String) -> Finding {
+        let mut missing = Vec::new();
+        let known = self.told.owner.is_some() || self.told.closed_by.is_some();
+        if !known && self.is_orphan() {
+            missing.push(
+                "who closed it: that was before this trace; `tcptrace stuck --watch` remembers".to_owned(),
+            );
+        } else if !known && self.sight.kind == Kind::Full && self.sight.inode != 0 {
+            missing.push("whose it is: the descriptors of other users' processes need root".to_owned());
+        }
+        let (_, bound) = least_age(&self.sight);
+        let age_from = match self.told.age {
+            Some(age) if age.exact => "events",
+            _ if self.age_reckoned => "by tcp_fin_timeout; TCP_LINGER2 would change it",
+            _ => bound_words(bound),
+        };
+        let mut evidence = Vec::new();
+        if let Some(holder) = &self.holder {
+            let others = if holder.processes > 1 {
+                format!(" (and {} more)", holder.processes - 1)
+            } else {
+                String::new()
+            };
+            evidence.push(Evidence {
+                from: From::Descriptors,
+                fact: format!(
+                    "{}/{} has it as descriptor {}{others}",
+                    holder.process.comm, holder.process.pid, holder.fd
+                ),
+            });
+        }
+        let repeated = self.told.retransmits.iter().sum::<u32>();
+        if repeated > 0 {
+            let kinds = Segment::ALL.iter().zip(self.told.retransmits).filter(|(_, count)| *count > 0);
+            let kinds: Vec<_> = kinds.map(|(kind, count)| format!("{count} {}", kind.name())).collect();
+            evidence.push(Evidence {
+                from: From::Events,
+                fact: format!("sent again since we watch: {}", kinds.join(", ")),
+            });
+        }
+        Finding {
+            name,
+            subject: self.subject(),
+            count: 1,
+            age: self.told.age,
+            age_from,
+            verdict,
+            evidence,
+            missing,
+            confidence: Confidence::Certain,
+            settings: Vec::new(),
+            deadline: Deadline::Unknown("nothing tells"),
+            next_step: String::new(),
+        }
+    }
+
+    /// Who it is.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            id: FlowId::Cookie(self.sight.cookie),
+            netns: self.sight.netns,
+            ends: self.sight.ends,
+            role: self.told.role,
+            state: self.state(),
+            kind: self.sight.kind,
+            owner: self.told.owner.clone(),
+            fd: self.holder.as_ref().map(|holder| holder.fd),
+            closed_by: self.told.closed_by.clone(),
+            cgroup: self.sight.cgroup,
+        }
+    }
+}
+
+fn bound_words(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Watched => "watched that long",
+        Bound::LastAck => "the last ACK came then",
+        Bound::Retransmits => "the retransmissions took that long",
+        Bound::Timer => "its timer has run that long",
+    }
+}
+
+/// A setting that is a number.
+pub fn number(name: &'static str, value: Option<u64>) -> Setting {
+    Setting { name, value: value.map(|value| value.to_string()), meaning: None }
+}
+
+/// A setting in seconds.
+pub fn seconds(name: &'static str, ns: Option<u64>) -> Setting {
+    number(name, ns.map(|ns| ns / 1_000_000_000))
+}

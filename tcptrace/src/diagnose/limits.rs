@@ -1,0 +1,111 @@
+//! From when on a state counts as stuck: by the settings of the socket's own namespace and by its own timers.
+
+use super::case::Case;
+use crate::{event::TcpState, flow::Span, sight::TimerKind};
+
+/// Expiries of a timer in a row, without an answer, that are no accident any more.
+const TRIES: u64 = 3;
+/// While a program still has the connection open: a short break of the path costs that many.
+const TRIES_OPEN: u64 = 4;
+/// A window that stays closed: programs may pause for seconds.
+const TRIES_WINDOW: u64 = 5;
+/// tcp_fin_timeout, where a namespace does not show it.
+const FIN_TIMEOUT_NS: u64 = 60_000_000_000;
+
+/// From when on it is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Its timer has expired so often in a row.
+    Tries(u64),
+    /// It has been in its state for so long, in nanoseconds.
+    Age(u64),
+}
+
+/// Whether a limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// It is stuck.
+    Yes,
+    /// Not yet.
+    NotYet,
+    /// It may be: nothing tells its age.
+    Unknown,
+}
+
+/// The limit of a socket's state; `None`: this state has none.
+pub fn limit(case: &Case) -> Option<Limit> {
+    let settings = &case.settings;
+    let fin_timeout_ns = settings.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
+    // Where few retries are allowed the last but one is late enough.
+    let few = |most: u64, allowed: Option<u64>| {
+        most.min(allowed.map_or(most, |allowed| allowed.saturating_sub(1).max(1)))
+    };
+    let syn_retries = case.inside.syn_retries.filter(|retries| *retries > 0).map(u64::from);
+    Some(match case.state() {
+        TcpState::SynSent => {
+            let linear = settings.syn_linear_timeouts.unwrap_or(0);
+            let allowed = syn_retries.or(settings.syn_retries).map(|retries| retries + linear);
+            Limit::Tries(few(TRIES, allowed))
+        }
+        TcpState::SynRecv => Limit::Tries(few(TRIES, settings.synack_retries)),
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck if case.is_orphan() => {
+            Limit::Tries(few(TRIES, settings.orphan_retries.filter(|retries| *retries > 0)))
+        }
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => {
+            Limit::Tries(few(TRIES, settings.retries))
+        }
+        // A quarter of the time that the kernel itself gives the peer's program.
+        TcpState::FinWait2 if case.is_orphan() => Limit::Age(fin_timeout_ns / 4),
+        // Half-closed on purpose: the program may wait for a long answer.
+        TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
+        TcpState::CloseWait => Limit::Age(fin_timeout_ns / 4),
+        TcpState::Established if case.timer(TimerKind::Probe).is_some() => {
+            Limit::Tries(few(TRIES_WINDOW, settings.retries))
+        }
+        TcpState::Established if case.timer(TimerKind::Keepalive).is_some() => {
+            Limit::Tries(few(TRIES, settings.keepalive_probes))
+        }
+        TcpState::Established => Limit::Tries(few(TRIES_OPEN, settings.retries)),
+        _ => return None,
+    })
+}
+
+/// How long a socket has not moved: its time in the state, for a connection in use the time of its stall.
+pub fn waiting(case: &Case) -> Option<Span> {
+    if case.state() != TcpState::Established {
+        return case.told.age;
+    }
+    let stall = case.stall()?;
+    let keepalive = case.timer(TimerKind::Keepalive).is_some();
+    if keepalive {
+        let silent_ms = case.sight.info.map(|info| info.last_ack_recv_ms.min(info.last_data_recv_ms))?;
+        return Some(Span { ns: u64::from(silent_ms) * 1_000_000, exact: true });
+    }
+    let tries = case.tries();
+    let before = (1..=tries).map(|back| stall.rto_ns >> back.min(63)).sum::<u64>();
+    let reckoned = before + stall.rto_ns.saturating_sub(stall.expires_ns);
+    Some(Span { ns: stall.elapsed_ns.map_or(reckoned, |known| known.max(reckoned)), exact: false })
+}
+
+/// Whether the socket is past its limit, or past `older_than_ns` where that is given instead.
+pub fn past(case: &Case, older_than_ns: Option<u64>) -> Past {
+    if let Some(least_ns) = older_than_ns {
+        return match waiting(case) {
+            Some(age) if age.ns >= least_ns => Past::Yes,
+            Some(age) if age.exact => Past::NotYet,
+            // At least so long, and perhaps longer.
+            _ => Past::Unknown,
+        };
+    }
+    match limit(case) {
+        None => Past::NotYet,
+        Some(Limit::Tries(tries)) if u64::from(case.tries()) >= tries => Past::Yes,
+        // The timer of data in flight is another one's in CLOSE_WAIT; everywhere else it tells.
+        Some(Limit::Tries(_)) => Past::NotYet,
+        Some(Limit::Age(limit_ns)) => match case.told.age {
+            Some(age) if age.ns >= limit_ns => Past::Yes,
+            Some(age) if age.exact => Past::NotYet,
+            _ => Past::Unknown,
+        },
+    }
+}

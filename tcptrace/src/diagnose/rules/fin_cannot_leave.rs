@@ -1,0 +1,54 @@
+//! `fin-cannot-leave`: the FIN does not get out of this host.
+
+use super::{Case, Finding, From, Judge, Rule, Scene, words};
+use crate::{event::TcpState, sight::TimerKind, units::errno};
+
+pub(super) const RULE: Rule = Rule {
+    name: "fin-cannot-leave",
+    states: &["FIN_WAIT1", "CLOSING", "LAST_ACK"],
+    says: "the FIN does not leave this host: a local firewall rule, a route, or the device",
+    judge: Judge::Each(judge),
+};
+
+fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
+    if !matches!(case.sight.state, TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck) {
+        return None;
+    }
+    let failed = scene.failed(case);
+    // A segment that the sender's own firewall drops was never sent, says the kernel: it then probes, though the window
+    // is open (5.10 to 7.3).
+    let held_back = case.timer(TimerKind::Probe).is_some()
+        && case.window().is_some_and(|window| window > 0 && window >= case.unsent().unwrap_or(0));
+    let (verdict, evidence) = match failed {
+        Some(failed) => (
+            format!("the FIN cannot leave this host: {}", errno(failed.errno)),
+            words::fact(
+                From::Events,
+                format!(
+                    "sending it again failed {} with {}",
+                    words::times(failed.count),
+                    errno(failed.errno)
+                ),
+            ),
+        ),
+        None if held_back => (
+            "the FIN was never sent, though the peer's window is open: something on this host drops it"
+                .to_owned(),
+            words::shown(format!(
+                "the probe timer runs with a window of {} open: the kernel counts the FIN as unsent",
+                words::bytes(case.window().unwrap_or(0))
+            )),
+        ),
+        None => return None,
+    };
+    let mut finding = case.finding(RULE.name, verdict);
+    finding.evidence.push(evidence);
+    finding.evidence.push(words::timer(case));
+    words::stall(case, &mut finding, "the kernel gives up and forgets the connection; the peer is not told");
+    let remote = case.sight.ends.remote().ip();
+    finding.evidence.extend(words::heard(case));
+    finding.next_step = format!(
+        "ip route get {remote}; nft list ruleset (or iptables -vnL OUTPUT): look for what drops packets to {remote}"
+    );
+    Some(finding)
+}

@@ -1,0 +1,71 @@
+//! What is the matter with the half-open requests of a listener: one answer for all of them.
+
+use super::{Case, Scene};
+use crate::{
+    diagnose::{
+        limits::{Past, past},
+        memory::is_full,
+    },
+    sight::Kind,
+};
+use hashbrown::HashSet;
+
+/// From so many half-open requests on a flood is thought of.
+const MANY: usize = 16;
+/// A full accept queue is no accident any more after this.
+const FULL_NS: u64 = 900_000_000;
+
+/// What is the matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The accept queue is full: ACKs arrive and find no room.
+    QueueFull,
+    /// Many sources, one try each.
+    Flood,
+    /// SYN-ACKs, or the ACKs of them, do not arrive.
+    Unanswered,
+}
+
+/// Of the listener on this port.
+pub fn trouble(scene: &Scene, netns: u32, port: u16) -> Trouble {
+    if scene
+        .listeners
+        .iter()
+        .any(|case| case.sight.netns == netns && case.sight.ends.lport == port && queue_full(case, scene))
+    {
+        return Trouble::QueueFull;
+    }
+    let stuck: Vec<_> = stuck(scene, netns, port).collect();
+    let sources: HashSet<_> = stuck.iter().map(|case| case.sight.ends.remote).collect();
+    // A client that tries in vain sends its SYN again; who only wants to fill the table takes another address.
+    if stuck.len() >= MANY && sources.len() * 10 >= stuck.len() * 9 {
+        Trouble::Flood
+    } else {
+        Trouble::Unanswered
+    }
+}
+
+/// Requests past their limit.
+pub fn stuck(scene: &Scene, netns: u32, port: u16) -> impl Iterator<Item = &Case> {
+    scene.half_open(netns, port).filter(|case| past(case, scene.older_than_ns) == Past::Yes)
+}
+
+/// Full, and not only for a moment: at two looks, or long enough for a request to be repeated.
+pub fn queue_full(listener: &Case, scene: &Scene) -> bool {
+    let since = scene.remembered.full_since_ns(listener);
+    let lasts = since
+        .is_some_and(|since| scene.now_ns.saturating_sub(since) >= scene.older_than_ns.unwrap_or(FULL_NS));
+    let (netns, port) = (listener.sight.netns, listener.sight.ends.lport);
+    is_full(listener)
+        && (lasts
+            || (scene.older_than_ns.is_none() && scene.half_open(netns, port).any(|case| case.tries() > 0)))
+}
+
+/// The listeners' ports that have requests, each once.
+pub fn ports(scene: &Scene) -> Vec<(u32, u16)> {
+    let requests = scene.cases.iter().filter(|case| case.sight.kind == Kind::Request);
+    let mut ports: Vec<_> = requests.map(|case| (case.sight.netns, case.sight.ends.lport)).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}

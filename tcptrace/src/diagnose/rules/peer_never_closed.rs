@@ -1,0 +1,94 @@
+//! `peer-never-closed`: our side has closed, the peer's program has not.
+
+use super::{Case, Deadline, Finding, Judge, Rule, Scene, words};
+use crate::{
+    diagnose::{Confidence, case::seconds, ladder},
+    event::TcpState,
+    sight::{Kind, TimerKind},
+};
+
+/// A program that shut its side down and still receives is at work.
+const STILL_RECEIVES_MS: u32 = 10_000;
+/// Above this a full socket waits first, then a minisocket for the part above (5.10 to 7.3).
+const TIMEWAIT_NS: u64 = 60_000_000_000;
+
+pub(super) const RULE: Rule = Rule {
+    name: "peer-never-closed",
+    states: &["FIN_WAIT2"],
+    says: "our FIN is acknowledged, the peer's does not come: its program holds the connection in CLOSE_WAIT",
+    judge: Judge::Each(judge),
+};
+
+fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
+    if case.sight.state != TcpState::FinWait2 {
+        return None;
+    }
+    let orphan = case.is_orphan();
+    let receives = case
+        .sight
+        .info
+        .is_some_and(|info| info.last_data_recv_ms < STILL_RECEIVES_MS && info.bytes_received > 1);
+    if !orphan && receives && scene.older_than_ns.is_none() {
+        return None;
+    }
+    let remote = case.sight.ends.remote();
+    let other = scene.other_end(case).filter(|other| other.sight.state == TcpState::CloseWait);
+    let whose = other.and_then(|other| match (&other.holder, &other.told.owner) {
+        (Some(holder), _) => {
+            Some(format!("{}/{} (descriptor {})", holder.process.comm, holder.process.pid, holder.fd))
+        }
+        (None, Some(owner)) => Some(format!("{}/{}", owner.process.comm, owner.process.pid)),
+        _ => None,
+    });
+    let verdict = match (&whose, other) {
+        (Some(whose), _) => {
+            format!("the other end is on this host: {whose} has it in CLOSE_WAIT and does not close it")
+        }
+        (None, Some(_)) => {
+            "the other end is on this host, in CLOSE_WAIT: its program does not close it".to_owned()
+        }
+        (None, None) => format!(
+            "{} has acknowledged our FIN and does not send its own: its program does not close",
+            remote.ip()
+        ),
+    };
+    let mut finding = case.finding(RULE.name, verdict);
+    finding.evidence.push(words::shown(match (case.sight.kind, orphan) {
+        (Kind::Minisocket, _) => {
+            "closed by its program; the kernel keeps a timewait minisocket for the peer's FIN"
+        }
+        (_, true) => "closed by its program; a full socket waits for the peer's FIN",
+        (_, false) => "a program has the descriptor still: it has shut down its side only, and no timer runs",
+    }));
+    if other.is_none() {
+        finding.confidence = Confidence::Likely;
+        finding.missing.push(format!("the other end: look on {} for CLOSE_WAIT", remote.ip()));
+    }
+    finding.settings.push(seconds("net.ipv4.tcp_fin_timeout", case.settings.fin_timeout_ns));
+    finding.deadline = deadline(case, orphan);
+    finding.next_step = match whose {
+        Some(whose) => format!("make {whose} close what its peers have closed"),
+        None if orphan => {
+            format!("on {}: ss -tanp state close-wait; the kernel here cleans up by itself", remote.ip())
+        }
+        None => format!(
+            "on {}: ss -tanp state close-wait; here the program must close(), or set a time-out",
+            remote.ip()
+        ),
+    };
+    Some(finding)
+}
+
+fn deadline(case: &Case, orphan: bool) -> Deadline {
+    const THEN: &str = "the kernel forgets the connection; what the peer sends later is answered with RST";
+    if !orphan {
+        return Deadline::Never("only the peer's FIN, or close() by the program here");
+    }
+    let Some(timer) = case.sight.timer else { return Deadline::Unknown("its timer is not shown") };
+    let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
+    let more_ns = match timer.kind {
+        TimerKind::Keepalive => case.settings.fin_timeout_ns.map_or(0, |ns| ns.saturating_sub(TIMEWAIT_NS)),
+        _ => 0,
+    };
+    Deadline::of(&ladder::single(expires_ns + more_ns), THEN, Deadline::Unknown("its timer is not shown"))
+}

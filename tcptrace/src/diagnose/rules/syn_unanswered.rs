@@ -1,0 +1,104 @@
+//! `syn-unanswered`: nobody answers our SYN.
+
+use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, words};
+use crate::{
+    diagnose::{
+        case::number,
+        finding::Setting,
+        ladder::{self, End, Ladder},
+        memory::is_full,
+    },
+    event::TcpState,
+    units::errno,
+};
+
+pub(super) const RULE: Rule = Rule {
+    name: "syn-unanswered",
+    states: &["SYN_SENT"],
+    says: "the SYN was sent again and again, and nobody answers: a firewall, no host, or a full accept queue",
+    judge: Judge::Each(judge),
+};
+
+fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
+    if case.sight.state != TcpState::SynSent {
+        return None;
+    }
+    let remote = case.sight.ends.remote();
+    let failed = scene.failed(case);
+    let verdict = match failed {
+        Some(failed) => format!("the SYN cannot leave this host: {}", errno(failed.errno)),
+        None => {
+            format!("the SYN was sent again {}, and {remote} does not answer", words::times(case.tries()))
+        }
+    };
+    let mut finding = case.finding(RULE.name, verdict);
+    finding.evidence.push(words::timer(case));
+    if let Some(failed) = failed {
+        let fact =
+            format!("sending it again failed {} with {}", words::times(failed.count), errno(failed.errno));
+        finding.evidence.push(words::fact(From::Events, fact));
+    }
+    let mut full = scene
+        .listeners
+        .iter()
+        .filter(|listener| listener.sight.ends.lport == remote.port() && is_full(listener));
+    let queue = full.next().map(|listener| {
+        format!(
+            "a listener on port {} of this host has a full accept queue ({} of {})",
+            remote.port(),
+            listener.sight.receive_queue,
+            listener.sight.send_queue
+        )
+    });
+    finding.evidence.extend(queue.clone().map(words::shown));
+    let (ladder, settings) = ladder(case)?;
+    finding.settings = settings;
+    if case.inside.syn_retries.is_none() {
+        finding.missing.push("TCP_SYNCNT and TCP_USER_TIMEOUT, which would change the deadline: only the BPF iterator shows them".to_owned());
+    }
+    finding.deadline =
+        Deadline::of(&ladder, "connect() fails with ETIMEDOUT", Deadline::Unknown("its timer is not shown"));
+    finding.next_step = match queue {
+        Some(_) => format!(
+            "the program that listens on port {} must accept() faster, or its backlog be larger",
+            remote.port()
+        ),
+        None => format!(
+            "is {ip} right? ping {ip}; a firewall that drops silently; there: ss -ltn 'sport = :{port}', is Recv-Q above Send-Q?",
+            ip = remote.ip(),
+            port = remote.port()
+        ),
+    };
+    Some(finding)
+}
+
+/// The retries that are left, and the settings that say so.
+pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
+    let stall = case.stall()?;
+    let own = case.inside.syn_retries.filter(|retries| *retries > 0);
+    let linear = case.settings.syn_linear_timeouts;
+    let retries = own.map(u64::from).or(case.settings.syn_retries).unwrap_or(6);
+    let mut ladder = ladder::syn(stall, retries, linear.unwrap_or(0));
+    let mut settings = vec![match own {
+        Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
+        None => number("net.ipv4.tcp_syn_retries", case.settings.syn_retries),
+    }];
+    if linear.is_some() {
+        settings.push(number("net.ipv4.tcp_syn_linear_timeouts", linear));
+    }
+    // The clock of TCP_USER_TIMEOUT starts with the first SYN.
+    if let Some(ms) = case.inside.user_timeout_ms.filter(|ms| *ms > 0) {
+        let passed = ladder::syn_elapsed(stall, linear.unwrap_or(0));
+        let in_ns = (u64::from(ms) * 1_000_000).saturating_sub(passed).max(1);
+        if ladder.end.is_some_and(|end| in_ns < end.in_ns) {
+            ladder.rungs.retain(|rung| rung.in_ns < in_ns);
+            ladder.end = Some(End { in_ns, latest_ns: in_ns + in_ns / 8 });
+            settings.push(Setting {
+                name: "TCP_USER_TIMEOUT",
+                value: Some(format!("{ms} ms")),
+                meaning: None,
+            });
+        }
+    }
+    Some((ladder, settings))
+}

@@ -1,0 +1,337 @@
+//! Everything at one moment, as the rules look at it: the sockets that may be stuck, who listens, what is used up, what
+//! happened in the last seconds.
+
+use super::{
+    case::{Case, Inside},
+    history::{Burst, Failed},
+    memory::Memory,
+};
+use crate::{
+    event::{Ends, TcpState},
+    flow::{FlowId, Span, Told},
+    sight::{Kind, Sight, Taken},
+    source::{
+        counters::{Counters, Settings as MachineSettings, Sockstat},
+        holders::Holder,
+        netns::Limits as Settings,
+    },
+};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Destinations whose used ports are counted; what is beyond is not looked at.
+const MAX_TOWARD: usize = 65_536;
+/// Connections with unread bytes that are remembered, to name who does not read.
+const MAX_READERS: usize = 16_384;
+
+/// One destination as seen from one local address: its connections need a local port each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Toward {
+    /// Inode number of the namespace.
+    pub netns: u32,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Remote address.
+    pub remote: [u8; 16],
+    /// Remote port.
+    pub rport: u16,
+}
+
+/// Local ports in use toward one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// By connections of any state, ports of the range that connect() picks from only.
+    pub ports: u64,
+    /// Of those in TIME_WAIT.
+    pub time_wait: u64,
+}
+
+/// What the whole machine shows.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Orphans, and memory in pages.
+    pub sockstat: Sockstat,
+    /// Their limits; only the first namespace shows them.
+    pub settings: MachineSettings,
+}
+
+/// The kernel's counters of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// Now.
+    pub now: Counters,
+    /// At the look before, and how long ago that was, in nanoseconds.
+    pub before: Option<(Counters, u64)>,
+}
+
+impl Counted {
+    /// What was added since the look before, and in what time.
+    pub fn added(&self, name: &str) -> Option<(u64, u64)> {
+        let (before, ns) = self.before.as_ref()?;
+        Some((self.now.get(name)?.saturating_sub(before.get(name)?), *ns))
+    }
+}
+
+/// A look in progress: takes sockets one by one.
+#[derive(Debug, Default)]
+pub struct Look {
+    settings: HashMap<u32, Arc<Settings>>,
+    cases: Vec<Case>,
+    listeners: Vec<Case>,
+    readers: HashMap<(u32, Ends), (Told, Option<Holder>, u32)>,
+    toward: HashMap<Toward, Used>,
+    time_wait: HashMap<u32, u64>,
+    unaccepted: HashMap<(u32, u16), u64>,
+    sockets: u64,
+    taken: Taken,
+}
+
+impl Look {
+    /// Nothing looked at yet. `settings`: of each namespace.
+    pub fn new(settings: HashMap<u32, Arc<Settings>>) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes a socket. `told` is asked for only where it matters: most sockets are in order.
+    pub fn add(&mut self, sight: &Sight, taken: Taken, holder: Option<&Holder>, told: impl FnOnce() -> Told) {
+        self.sockets += 1;
+        let from_ns =
+            if self.taken.from_ns == 0 { taken.from_ns } else { self.taken.from_ns.min(taken.from_ns) };
+        self.taken = Taken { from_ns, to_ns: self.taken.to_ns.max(taken.to_ns) };
+        let settings = self.settings.get(&sight.netns).cloned().unwrap_or_default();
+        self.count_port(sight, &settings);
+        let unaccepted = sight.kind == Kind::Full && sight.inode == 0;
+        match sight.state {
+            TcpState::TimeWait => {
+                *self.time_wait.entry(sight.netns).or_default() += 1;
+                return;
+            }
+            TcpState::Established | TcpState::CloseWait if unaccepted => {
+                *self.unaccepted.entry((sight.netns, sight.ends.lport)).or_default() += 1;
+            }
+            _ => {}
+        }
+        if matches!(sight.state, TcpState::Established | TcpState::CloseWait)
+            && sight.receive_queue > 0
+            && self.readers.len() < MAX_READERS
+        {
+            let told = told();
+            self.readers
+                .insert((sight.netns, sight.ends), (told.clone(), holder.cloned(), sight.receive_queue));
+            return self.keep(sight, taken, holder, settings, || told);
+        }
+        self.keep(sight, taken, holder, settings, told);
+    }
+
+    fn keep(
+        &mut self,
+        sight: &Sight,
+        taken: Taken,
+        holder: Option<&Holder>,
+        settings: Arc<Settings>,
+        told: impl FnOnce() -> Told,
+    ) {
+        if sight.state == TcpState::Established && !stalls(sight) {
+            return;
+        }
+        let mut told = told();
+        let reckoned = reckoned_age(sight, &settings)
+            .filter(|least| told.age.is_none_or(|age| !age.exact && age.ns < least.ns));
+        let age_reckoned = reckoned.is_some();
+        told.age = reckoned.or(told.age);
+        let case = Case {
+            sight: *sight,
+            taken_ns: taken.from_ns,
+            told,
+            age_reckoned,
+            holder: holder.cloned(),
+            inside: Inside::default(),
+            settings,
+        };
+        if sight.state == TcpState::Listen { self.listeners.push(case) } else { self.cases.push(case) }
+    }
+
+    fn count_port(&mut self, sight: &Sight, settings: &Settings) {
+        let Some((first, last)) = settings.ports else { return };
+        if sight.state == TcpState::Listen || !(first..=last).contains(&sight.ends.lport) {
+            return;
+        }
+        let Ends { local, remote, rport, .. } = sight.ends;
+        let toward = Toward { netns: sight.netns, local, remote, rport };
+        if self.toward.len() >= MAX_TOWARD && !self.toward.contains_key(&toward) {
+            return;
+        }
+        let used = self.toward.entry(toward).or_default();
+        used.ports += 1;
+        used.time_wait += u64::from(sight.state == TcpState::TimeWait);
+    }
+
+    /// Namespaces with a socket whose inside would tell more.
+    pub fn doubtful(&self) -> Vec<u32> {
+        let mut namespaces: Vec<_> =
+            self.cases.iter().chain(&self.listeners).map(|case| case.sight.netns).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces
+    }
+
+    /// Adds what the sockets themselves tell, by cookie.
+    pub fn look_inside(&mut self, netns: u32, mut inside: impl FnMut(u64) -> Option<Inside>) {
+        for case in self.cases.iter_mut().chain(&mut self.listeners).filter(|case| case.sight.netns == netns)
+        {
+            if let Some(inside) = inside(case.sight.cookie) {
+                case.inside = inside;
+            }
+        }
+    }
+
+    /// All of it together.
+    pub fn finish(
+        mut self,
+        now_ns: u64,
+        around: Around,
+        older_than_ns: Option<u64>,
+        memory: &mut Memory,
+    ) -> Scene {
+        self.cases.sort_by_key(|case| (case.sight.netns, case.sight.cookie));
+        // A socket that changes its kind while the kernel lists them comes twice.
+        self.cases.dedup_by_key(|case| (case.sight.netns, case.sight.cookie));
+        memory.remember(now_ns, &self.cases, &self.listeners);
+        let mut by_ends: HashMap<Ends, Vec<usize>> = HashMap::new();
+        for (index, case) in self.cases.iter().enumerate() {
+            by_ends.entry(case.sight.ends).or_default().push(index);
+        }
+        Scene {
+            now_ns,
+            sockets: self.sockets,
+            taken: self.taken,
+            cases: self.cases,
+            listeners: self.listeners,
+            settings: self.settings,
+            by_ends,
+            readers: self.readers,
+            toward: self.toward,
+            time_wait: self.time_wait,
+            unaccepted: self.unaccepted,
+            older_than_ns,
+            around,
+            remembered: memory.clone(),
+        }
+    }
+}
+
+/// Established and not in order: something is sent again, or a window is probed.
+fn stalls(sight: &Sight) -> bool {
+    let info = sight.info.is_some_and(|info| info.retransmits > 0 || info.probes > 0 || info.backoff > 0);
+    info || sight.timer.is_some_and(|timer| timer.retransmits > 0)
+}
+
+/// A minisocket in FIN_WAIT2 was given tcp_fin_timeout, unless its program had set TCP_LINGER2, which nothing shows any
+/// more: so long its timer has run. (Above 60 s a full socket waited before it.)
+fn reckoned_age(sight: &Sight, settings: &Settings) -> Option<Span> {
+    if sight.kind != Kind::Minisocket || sight.state != TcpState::FinWait2 {
+        return None;
+    }
+    let left_ns = u64::from(sight.timer?.expires_ms) * 1_000_000;
+    Some(Span { ns: settings.fin_timeout_ns?.checked_sub(left_ns)?, exact: false })
+}
+
+/// What is around the sockets.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The machine's limits.
+    pub machine: Machine,
+    /// Counters by namespace.
+    pub counters: HashMap<u32, Counted>,
+    /// What events told; `None`: nothing was traced.
+    pub traced: Option<Traced>,
+}
+
+/// What events told of the last seconds.
+#[derive(Clone, Debug, Default)]
+pub struct Traced {
+    /// For how long we have watched, in nanoseconds.
+    pub watched_ns: u64,
+    /// By place.
+    pub bursts: Vec<Burst>,
+    /// Sends that failed, by flow.
+    pub failed: HashMap<FlowId, Failed>,
+    /// Events that were lost meanwhile.
+    pub lost: u64,
+}
+
+/// Everything at one moment.
+#[derive(Debug)]
+pub struct Scene {
+    /// Now, on the boot-time clock, in nanoseconds.
+    pub now_ns: u64,
+    /// Sockets looked at.
+    pub sockets: u64,
+    /// When.
+    pub taken: Taken,
+    /// Those that may be stuck.
+    pub cases: Vec<Case>,
+    /// Those that listen.
+    pub listeners: Vec<Case>,
+    /// By namespace.
+    pub settings: HashMap<u32, Arc<Settings>>,
+    by_ends: HashMap<Ends, Vec<usize>>,
+    readers: HashMap<(u32, Ends), (Told, Option<Holder>, u32)>,
+    /// Ports in use, by destination.
+    pub toward: HashMap<Toward, Used>,
+    /// TIME_WAIT by namespace.
+    pub time_wait: HashMap<u32, u64>,
+    /// Connections that wait to be accepted, by namespace and port.
+    pub unaccepted: HashMap<(u32, u16), u64>,
+    /// What counts as stuck, instead of the limits of the namespaces.
+    pub older_than_ns: Option<u64>,
+    /// What is around.
+    pub around: Around,
+    /// What earlier looks showed.
+    pub remembered: Memory,
+}
+
+impl Scene {
+    /// The other end of a connection, if it is on this host too and may be stuck itself. Namespaces may use the same
+    /// addresses: of several that fit none is taken.
+    pub fn other_end(&self, case: &Case) -> Option<&Case> {
+        let ends = case.sight.ends.turned_round();
+        match self.by_ends.get(&ends).map(Vec::as_slice) {
+            Some([one]) => self.cases.get(*one),
+            _ => None,
+        }
+    }
+
+    /// The other end, where it has bytes that its program has not read: how many, and whose it is.
+    pub fn reader(&self, case: &Case) -> Option<(u32, Option<String>)> {
+        let ends = case.sight.ends.turned_round();
+        let mut fits = self.readers.iter().filter(|((_, of), _)| *of == ends);
+        let (_, (told, holder, unread)) = fits.next()?;
+        if fits.next().is_some() {
+            return None;
+        }
+        let name = match (holder, &told.owner) {
+            (Some(holder), _) => Some(format!("{}/{}", holder.process.comm, holder.process.pid)),
+            (None, Some(owner)) => Some(format!("{}/{}", owner.process.comm, owner.process.pid)),
+            (None, None) => None,
+        };
+        Some((*unread, name))
+    }
+
+    /// Requests that a listener's port has half open.
+    pub fn half_open(&self, netns: u32, port: u16) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(move |case| {
+            case.sight.kind == Kind::Request && case.sight.netns == netns && case.sight.ends.lport == port
+        })
+    }
+
+    /// Who listens on this port there.
+    pub fn listener(&self, netns: u32, port: u16) -> Option<&Case> {
+        self.listeners.iter().find(|case| case.sight.netns == netns && case.sight.ends.lport == port)
+    }
+
+    /// What could not be sent of this socket.
+    pub fn failed(&self, case: &Case) -> Option<Failed> {
+        self.around.traced.as_ref()?.failed.get(&FlowId::Cookie(case.sight.cookie)).copied()
+    }
+}

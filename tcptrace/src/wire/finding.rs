@@ -1,0 +1,177 @@
+//! `finding`: something that does not move. `stuck`: what a look came to.
+
+use super::{End, FlowText, OwnerJson, VERSION, local, owner_json, plain, remote};
+use crate::{
+    diagnose::{Deadline, Diagnosis, Evidence, Finding, OnTheWay, Scene, Setting, limits::Limit},
+    flow::FlowId,
+    wall::Wall,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: &'a str,
+    mono_ns: u64,
+    flow: FlowText,
+    flow_id: &'static str,
+    netns: Option<u32>,
+    family: Option<u8>,
+    local: Option<End>,
+    remote: Option<End>,
+    role: &'static str,
+    owner: Option<OwnerJson<'a>>,
+    owner_fd: Option<u32>,
+    closed_by: Option<OwnerJson<'a>>,
+    name: &'static str,
+    state: &'static str,
+    socket: &'static str,
+    count: u64,
+    age_ns: Option<u64>,
+    exact: bool,
+    age_from: Option<&'static str>,
+    verdict: &'a str,
+    evidence: Vec<Fact<'a>>,
+    missing: &'a [String],
+    confidence: &'static str,
+    sysctl: Vec<Governs<'a>>,
+    deadline: &'static str,
+    deadline_ns: Option<u64>,
+    deadline_latest_ns: Option<u64>,
+    deadline_says: &'static str,
+    retries_left: Option<u32>,
+    next_step: &'a str,
+}
+
+#[derive(Serialize)]
+struct Fact<'a> {
+    from: &'static str,
+    fact: &'a str,
+}
+
+#[derive(Serialize)]
+struct Governs<'a> {
+    name: &'static str,
+    value: Option<&'a str>,
+    meaning: Option<&'static str>,
+}
+
+/// Writes a finding as one line. `taken_ns`: when the sockets were looked at.
+///
+/// # Errors
+/// None: memory is all it writes to.
+pub fn line(out: &mut Vec<u8>, wall: &mut Wall, taken_ns: u64, finding: &Finding) -> serde_json::Result<()> {
+    let subject = &finding.subject;
+    let ends = &subject.ends;
+    let known = |address: &[u8; 16], port: u16| port != 0 || *address != [0; 16];
+    let (here, there) = (known(&ends.local, ends.lport), known(&ends.remote, ends.rport));
+    let (earliest, latest, says, retries_left) = match &finding.deadline {
+        Deadline::Never(why) | Deadline::Unknown(why) => (None, None, *why, None),
+        Deadline::In { earliest_ns, latest_ns, then, retries_left } => {
+            (Some(*earliest_ns), Some(*latest_ns), *then, Some(*retries_left))
+        }
+    };
+    let line = Line {
+        v: VERSION,
+        kind: "finding",
+        time: wall.rfc3339(taken_ns),
+        mono_ns: taken_ns,
+        flow: FlowText(subject.id),
+        flow_id: match subject.id {
+            FlowId::Cookie(_) => "cookie",
+            FlowId::Generation(_) => "generation",
+            FlowId::None => "none",
+        },
+        netns: (subject.netns != 0).then_some(subject.netns),
+        family: (here || there).then(|| if here { ends.family() } else { ends.turned_round().family() }),
+        local: here.then(|| local(ends)),
+        remote: there.then(|| remote(ends)),
+        role: subject.role.name(),
+        owner: subject.owner.as_ref().map(|owner| owner_json(owner, None)),
+        owner_fd: subject.fd,
+        closed_by: subject.closed_by.as_ref().map(|owner| owner_json(owner, None)),
+        name: finding.name,
+        state: subject.state.name(),
+        socket: subject.kind.name(),
+        count: finding.count,
+        age_ns: finding.age.map(|age| age.ns),
+        exact: finding.age.is_some_and(|age| age.exact),
+        age_from: finding.age.map(|_| finding.age_from),
+        verdict: &finding.verdict,
+        evidence: finding
+            .evidence
+            .iter()
+            .map(|Evidence { from, fact }| Fact { from: from.name(), fact })
+            .collect(),
+        missing: &finding.missing,
+        confidence: finding.confidence.name(),
+        sysctl: finding
+            .settings
+            .iter()
+            .map(|Setting { name, value, meaning }| Governs {
+                name,
+                value: value.as_deref(),
+                meaning: *meaning,
+            })
+            .collect(),
+        deadline: match finding.deadline {
+            Deadline::Never(_) => "never",
+            Deadline::In { .. } => "kernel",
+            Deadline::Unknown(_) => "unknown",
+        },
+        deadline_ns: earliest,
+        deadline_latest_ns: latest,
+        deadline_says: says,
+        retries_left,
+        next_step: &finding.next_step,
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+/// The line after the findings of a look.
+///
+/// # Errors
+/// None: memory is all it writes to.
+pub fn end(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    scene: &Scene,
+    diagnosis: &Diagnosis,
+    notes: &[String],
+) -> serde_json::Result<()> {
+    let stuck: u64 = diagnosis.findings.iter().map(|finding| finding.count).sum();
+    let traced = scene.around.traced.as_ref();
+    let body = json!({
+        "findings": diagnosis.findings.len(),
+        "stuck": stuck,
+        "sockets": scene.sockets,
+        "namespaces": scene.settings.len(),
+        "on_the_way": diagnosis.on_the_way.iter().map(on_the_way).collect::<Vec<_>>(),
+        "unexplained": diagnosis.unexplained,
+        "traced_ns": traced.map(|traced| traced.watched_ns),
+        "lost": traced.map(|traced| traced.lost),
+        "notes": notes,
+    });
+    plain(out, wall, "stuck", scene.taken.from_ns, body)
+}
+
+fn on_the_way(way: &OnTheWay) -> Value {
+    let (limit_ns, limit_tries) = match way.limit {
+        Some(Limit::Age(ns)) => (Some(ns), None),
+        Some(Limit::Tries(tries)) => (None, Some(tries)),
+        None => (None, None),
+    };
+    json!({
+        "state": way.state.name(),
+        "count": way.count,
+        "perhaps_older": way.perhaps_older,
+        "oldest_ns": way.oldest.map(|age| age.ns),
+        "limit_ns": limit_ns,
+        "limit_tries": limit_tries,
+    })
+}
