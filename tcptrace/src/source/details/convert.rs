@@ -165,8 +165,9 @@ impl At<'_> {
         if at.retrans_stamp == ABSENT || at.tcp_usec_ts != ABSENT && self.convert.usec_ts == 0 {
             return None;
         }
-        let age = age(self.monotonic_ns / unit_ns, raw.retrans_stamp, 10 * SECOND_NS / unit_ns);
-        Some(self.boot_ns(age * unit_ns))
+        let now = self.monotonic_ns / unit_ns;
+        let stamp = now.saturating_sub(age(now, raw.retrans_stamp, 10 * SECOND_NS / unit_ns));
+        Some(self.boot_ns(stamp * unit_ns))
     }
 
     /// When `icsk_probes_tstamp` was taken, on the boot-time clock.
@@ -175,13 +176,14 @@ impl At<'_> {
             return None;
         }
         let hz = self.convert.hz?;
-        Some(self.boot_ns(age(self.jiffies, stamp, 10 * hz) * SECOND_NS / hz))
+        let age_ns = age(self.jiffies, stamp, 10 * hz) * SECOND_NS / hz;
+        Some(self.boot_ns(self.monotonic_ns.saturating_sub(age_ns)))
     }
 
-    /// So long ago, on the boot-time clock. What lies before a suspend is told as if the machine had slept before it:
-    /// neither TCP's clock nor its timers count sleep, so what is left until a deadline comes out right.
-    fn boot_ns(&self, age_ns: u64) -> u64 {
-        (self.monotonic_ns + self.slept_ns).saturating_sub(age_ns)
+    /// From CLOCK_MONOTONIC. What lies before a suspend is told as if the machine had slept before it: neither TCP's clock
+    /// nor its timers count sleep, so what is left until a deadline comes out right.
+    fn boot_ns(&self, monotonic_ns: u64) -> u64 {
+        monotonic_ns.saturating_add(self.slept_ns)
     }
 }
 

@@ -21,6 +21,7 @@ use std::path::Path;
 use tcptrace_common::{
     config::Config,
     detail::{CLOCK, CONTEXT_MEMBERS, Detail},
+    layout::Offsets,
 };
 
 const KIND: Kind = Kind {
@@ -230,14 +231,7 @@ impl DetailSource {
     /// Why there are no details, or why the namespace may not be entered.
     pub fn read(&mut self, namespace: &Namespace) -> Result<HashMap<u64, SocketDetail>, String> {
         let loaded = self.loaded.as_mut().map_err(|why| why.clone())?;
-        let file = namespace.enter(|| loaded.iterator.open()).map_err(|error| error.to_string())??;
-        let (mut records, mut clock) = (Vec::new(), None);
-        each_record(&file, |record: Detail| match record.kind {
-            CLOCK => clock = Some(record),
-            _ => records.push(record),
-        })?;
-        // Always there: the kernel calls the program once more at the end.
-        let clock = clock.ok_or("the iterator over TCP sockets ended without telling the time")?;
+        let (records, clock) = loaded.walk(namespace)?;
         let convert = loaded.convert.at(&clock, slept_ns());
         let details = records.iter().filter_map(|record| convert.detail(record, namespace.inode()));
         Ok(details.map(|detail| (detail.cookie, detail)).collect())
@@ -248,17 +242,72 @@ impl Loaded {
     fn load(wanted: Wanted) -> Result<Self, String> {
         check()?;
         let btf = Btf::read(Path::new(KERNEL_BTF)).map_err(|error| error.to_string())?;
+        Self::load_with(&btf, KIND.offsets(&btf)?, wanted)
+    }
+
+    fn load_with(btf: &Btf, offsets: Offsets, wanted: Wanted) -> Result<Self, String> {
         let bits = |states: &[TcpState]| states.iter().fold(0, |bits, state| bits | 1 << state.number());
-        let stalled = [TcpState::Established, TcpState::CloseWait];
         let mut config = Config::EMPTY;
-        config.offsets = KIND.offsets(&btf)?;
+        config.offsets = offsets;
         config.tcp_sock_helper = 1;
         config.detail_states = bits(&TcpState::ALL) & !bits(&[TcpState::TimeWait, TcpState::Close]);
         if wanted == Wanted::Pressed {
-            config.detail_stalled = bits(&stalled);
+            config.detail_stalled = bits(&[TcpState::Established, TcpState::CloseWait]);
             config.detail_states &= !config.detail_stalled;
         }
         let iterator = Iterator::load(&KIND, &config, &types()?)?;
-        Ok(Self { iterator, convert: Convert::new(&btf, &config.offsets, tick_hz()) })
+        Ok(Self { iterator, convert: Convert::new(btf, &offsets, tick_hz()) })
+    }
+
+    /// The sockets, and the time after the last of them.
+    fn walk(&mut self, namespace: &Namespace) -> Result<(Vec<Detail>, Detail), String> {
+        let file = namespace.enter(|| self.iterator.open()).map_err(|error| error.to_string())??;
+        let (mut records, mut clock) = (Vec::new(), None);
+        each_record(&file, |record: Detail| match record.kind {
+            CLOCK => clock = Some(record),
+            _ => records.push(record),
+        })?;
+        // Always there: the kernel calls the program once more at the end.
+        let clock = clock.ok_or("the iterator over TCP sockets ended without telling the time")?;
+        Ok((records, clock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use tcptrace_common::layout::Member;
+
+    /// The frequency that user space is told, beside what the kernel counts. Jiffies begin five minutes before they wrap at
+    /// 32 bits; neither they nor this clock count sleep.
+    #[test]
+    #[ignore = "needs root: loads BPF programs"]
+    fn jiffies_pass_as_often_as_the_tick_says() {
+        let (_, clock) = Loaded::load(Wanted::Pressed).unwrap().walk(&Namespace::own().unwrap()).unwrap();
+        let hz = tick_hz().unwrap();
+        let since_boot = clock.flags - u64::from((300 * hz as u32).wrapping_neg());
+        let difference = (since_boot * 1000 / hz).abs_diff(clock.cookie / 1_000_000);
+        assert!(difference < 3000, "{difference} ms at {hz} Hz: {clock:?}");
+    }
+
+    /// Kernels lack some members; take all away that are not in every one since 5.8.
+    #[test]
+    #[ignore = "needs root: loads BPF programs"]
+    fn members_that_are_missing_cost_only_what_they_tell() {
+        let btf = Btf::read(Path::new(KERNEL_BTF)).unwrap();
+        let offsets = KIND.offsets(&btf).unwrap();
+        let kept = |member: &Member| ["sock_common", "bpf_iter_meta"].contains(&member.of);
+        let offset =
+            |wanted: &Member| offsets.each().find(|(member, _)| *member == wanted).map(|(_, offset)| offset);
+        let few = Offsets::resolve(|member| if kept(member) { offset(member) } else { None });
+        let listener = socket2::Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let cookie = listener.cookie().unwrap();
+        let mut source = DetailSource { loaded: Loaded::load_with(&btf, few, Wanted::All) };
+        assert_eq!(source.refused(), None);
+        let details = source.read(&Namespace::own().unwrap()).unwrap();
+        let detail = details[&cookie];
+        assert_eq!((detail.state, detail.part), (TcpState::Listen, Part::Listener(Queue::default())));
+        assert_eq!(detail.options, Options { keepalive: Some(false), ..Options::default() });
     }
 }
