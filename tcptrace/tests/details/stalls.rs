@@ -150,9 +150,9 @@ fn probes_of_a_closed_window_tell_when_they_began() {
     client.set_send_buffer_size(1 << 20).expect("set");
     send(&lab, &client, &[0; 200_000]);
     let mut source = source(Wanted::Pressed);
-    let detail = until("two probes", || {
+    let detail = until("two probes and their answers", || {
         let detail = read(&mut source, &lab, Side::Client).remove(&cookie)?;
-        (detail.stall()?.backoff? >= 2).then_some(detail)
+        (detail.stall()?.backoff? >= 2 && detail.stall()?.probes_out? == 0).then_some(detail)
     });
     let (stall, probes) = (detail.stall().expect("a connection"), probes.get());
     assert_eq!((stall.peer_window, stall.packets_out, stall.retransmits), (Some(0), Some(0), Some(0)));

@@ -102,7 +102,7 @@ impl At<'_> {
 
     fn stall(&self, raw: &Detail, state: TcpState) -> Stall {
         let at = &self.convert.offsets;
-        // The stamp of a stall that is over stays. In SYN_SENT it is set when the connection begins.
+        // The stamp of a stall that is over may stay. In SYN_SENT it is set when the connection begins.
         let stalled = at.icsk_retransmits != ABSENT && raw.retransmits > 0 || state == TcpState::SynSent;
         let ends = [at.snd_una, at.snd_nxt, at.write_seq].iter().all(|offset| *offset != ABSENT);
         Stall {
