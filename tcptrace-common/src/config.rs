@@ -18,6 +18,10 @@ pub struct Config {
     pub wake_bytes: u32,
     /// The fill level is looked at when the record's own counter has none of these bits: now and then, not each time.
     pub wake_mask: u32,
+    /// One bit a state number (12 for requests): the iterator over sockets shows every socket in one of them.
+    pub detail_states: u32,
+    /// One bit a state number: of the sockets in one of these it shows those that retransmit or probe.
+    pub detail_stalled: u32,
     /// `bpf_get_socket_cookie` may be called in `tp_btf` programs (5.12 and later).
     pub cookie_helper: u8,
     /// `bpf_skc_to_tcp_sock` may be called (5.9 and later).
@@ -114,6 +118,8 @@ impl Config {
         },
         wake_bytes: u32::MAX,
         wake_mask: 0,
+        detail_states: 0,
+        detail_stalled: 0,
         cookie_helper: 0,
         tcp_sock_helper: 0,
         probe_read: 0,

@@ -22,10 +22,10 @@ pub struct Holding {
 
 const _: () = assert!(size_of::<Holding>() == 40);
 
-/// `struct bpf_iter__task_file`, the context of an `iter/task_file` program. The one kernel structure whose members are
-/// written down: the verifier takes only constant offsets into a context, encoded in the instruction itself. It is part
-/// of the interface to programs (each member is padded to eight bytes for that); user space compares it with the
-/// kernel's types before it loads the program.
+/// `struct bpf_iter__task_file`, the context of an `iter/task_file` program. The members of iterators' contexts are written
+/// down, as no other kernel structure's: the verifier takes only constant offsets into a context, encoded in the
+/// instruction itself. It is part of the interface to programs (each member is padded to eight bytes for that); user space
+/// compares it with the kernel's types before it loads the program.
 #[derive(Debug)]
 #[repr(C)]
 pub struct TaskFileContext {

@@ -66,6 +66,9 @@ offsets! {
     sk_protocol: "sock"."sk_protocol", 2;
     sk_socket: "sock"."sk_socket", 8;
     sk_uid: "sock"."sk_uid", 4;
+    sk_ack_backlog: "sock"."sk_ack_backlog", 4;
+    sk_max_ack_backlog: "sock"."sk_max_ack_backlog", 4;
+    sk_drops: "sock"."sk_drops", 4;
     /// The socket's cgroup; on 5.10 a tagged number, later a pointer.
     sk_cgroup: "sock"."sk_cgrp_data", 0;
     task_tgid: "task_struct"."tgid", 4;
@@ -84,6 +87,14 @@ offsets! {
     icsk_retransmits: "inet_connection_sock"."icsk_retransmits", 1;
     icsk_backoff: "inet_connection_sock"."icsk_backoff", 1;
     icsk_probes_out: "inet_connection_sock"."icsk_probes_out", 1;
+    icsk_probes_tstamp: "inet_connection_sock"."icsk_probes_tstamp", 4;
+    icsk_rto: "inet_connection_sock"."icsk_rto", 4;
+    icsk_rto_max: "inet_connection_sock"."icsk_rto_max", 4;
+    icsk_syn_retries: "inet_connection_sock"."icsk_syn_retries", 1;
+    icsk_user_timeout: "inet_connection_sock"."icsk_user_timeout", 4;
+    queue_defer_accept: "inet_connection_sock"."icsk_accept_queue.rskq_defer_accept", 1;
+    queue_qlen: "inet_connection_sock"."icsk_accept_queue.qlen", 4;
+    queue_young: "inet_connection_sock"."icsk_accept_queue.young", 4;
     bytes_sent: "tcp_sock"."bytes_sent", 8;
     bytes_acked: "tcp_sock"."bytes_acked", 8;
     bytes_received: "tcp_sock"."bytes_received", 8;
@@ -99,9 +110,17 @@ offsets! {
     rcv_nxt: "tcp_sock"."rcv_nxt", 4;
     copied_seq: "tcp_sock"."copied_seq", 4;
     linger2: "tcp_sock"."linger2", 4;
+    retrans_stamp: "tcp_sock"."retrans_stamp", 4;
+    /// One bit; the programs hand over the byte that holds it.
+    tcp_usec_ts: "tcp_sock"."tcp_usec_ts", 0;
+    keepalive_time: "tcp_sock"."keepalive_time", 4;
+    keepalive_intvl: "tcp_sock"."keepalive_intvl", 4;
+    keepalive_probes: "tcp_sock"."keepalive_probes", 1;
     req_num_retrans: "request_sock"."num_retrans", 1;
     /// Bit field of seven bits above `syncookie`, in one byte.
     req_num_timeout: "request_sock"."num_timeout", 0;
+    /// One bit; the programs hand over the byte that holds it.
+    req_acked: "inet_request_sock"."acked", 0;
     tw_substate: "inet_timewait_sock"."tw_substate", 1;
     skb_cb: "sk_buff"."cb", 0;
     skb_dev: "sk_buff"."dev", 8;

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod config;
 pub mod counters;
+pub mod detail;
 pub mod event;
 pub mod holding;
 pub mod layout;

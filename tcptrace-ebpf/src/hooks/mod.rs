@@ -13,3 +13,4 @@ pub mod send_reset;
 pub mod state;
 pub mod synack;
 pub mod task_file;
+pub mod tcp_sockets;

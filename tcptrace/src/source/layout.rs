@@ -1,7 +1,7 @@
 //! From the running kernel's types to the offsets the programs use.
 
 use super::btf::{Btf, Place};
-use tcptrace_common::layout::{COMMON_BYTES, Member, Offsets};
+use tcptrace_common::layout::{ABSENT, COMMON_BYTES, Member, Offsets};
 
 /// Members that the programs read without asking whether they are there. Every kernel since 5.8 has them.
 const REQUIRED: [&str; 18] = [
@@ -32,7 +32,7 @@ const REQUIRED: [&str; 18] = [
 pub fn resolve(btf: &Btf) -> Result<Offsets, String> {
     let offsets = Offsets::resolve(|member| usable(member, btf.member(member.of, member.path)?));
     for (member, offset) in offsets.each() {
-        if REQUIRED.contains(&member.path) && offset == tcptrace_common::layout::ABSENT {
+        if REQUIRED.contains(&member.path) && offset == ABSENT {
             return Err(format!(
                 "the kernel's types do not show {}.{} as {} bytes; please report this kernel",
                 member.of, member.path, member.size
@@ -42,12 +42,21 @@ pub fn resolve(btf: &Btf) -> Result<Offsets, String> {
     Ok(offsets)
 }
 
+/// Members whose absence users notice: what they tell is unknown on this kernel.
+pub fn missing(offsets: &Offsets) -> Vec<&'static str> {
+    // Where there is no `tcp_usec_ts` (before 6.7) every connection counts in milliseconds: nothing is lost.
+    let lost = |(member, offset): &(&Member, u32)| *offset == ABSENT && member.path != "tcp_usec_ts";
+    offsets.each().filter(lost).map(|(member, _)| member.path).collect()
+}
+
 fn usable(member: &Member, place: Place) -> Option<u32> {
     let size_fits = member.size == 0 || member.size == place.size;
-    // The two bit fields we read start at fixed bits of their byte: the programs mask and shift by constants.
+    // The bit fields that the programs take apart start at fixed bits of their byte, as they mask and shift by constants.
+    // Of two others they hand over the byte, and user space finds the bit.
     let bits_fit = match (member.path, place.bits) {
         ("icsk_ca_state", bits) => bits == Some((0, 5)),
         ("num_timeout", bits) => bits == Some((1, 7)),
+        ("tcp_usec_ts" | "acked", bits) => matches!(bits, Some((0..=7, 1))),
         (_, bits) => bits.is_none(),
     };
     let inside = member.of != "sock_common" || (place.offset + place.size) as usize <= COMMON_BYTES;
@@ -86,7 +95,7 @@ mod tests {
         let ours = resolve(&Btf::read(Path::new(KERNEL_BTF)).unwrap()).unwrap();
         let theirs = TypeInformation::new(&Bytes(data)).unwrap();
         let mut compared = 0;
-        for (member, offset) in ours.each().filter(|(_, offset)| *offset != tcptrace_common::layout::ABSENT) {
+        for (member, offset) in ours.each().filter(|(_, offset)| *offset != ABSENT) {
             let id = theirs.id_of(member.of).unwrap();
             let (_, place) = theirs.offset_of(id, member.path).unwrap();
             let expected = match place {

@@ -82,7 +82,7 @@ impl Live {
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Event)) -> usize {
         // Read for each drain, so that a suspend in between counts. (An event stamped right before it, and drained after
         // it, is told as if it came after.)
-        let slept_ns = boot_time_ns().saturating_sub(nanoseconds(ClockId::CLOCK_MONOTONIC));
+        let slept_ns = slept_ns();
         let ring = self.ring.get_mut();
         let mut count = 0;
         while count < most
@@ -142,6 +142,11 @@ impl Live {
 /// Now, on the clock of all events (CLOCK_BOOTTIME, which also counts while the machine sleeps), in nanoseconds.
 pub fn boot_time_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_BOOTTIME)
+}
+
+/// What to add to CLOCK_MONOTONIC to get boot time: how long the machine has slept so far, in nanoseconds.
+pub fn slept_ns() -> u64 {
+    boot_time_ns().saturating_sub(nanoseconds(ClockId::CLOCK_MONOTONIC))
 }
 
 /// What to add to boot time to get the time of day, in nanoseconds since 1970.

@@ -2,6 +2,7 @@
 
 use super::{
     btf::{Btf, KERNEL_BTF},
+    details::DetailSource,
     holders::HolderSource,
     layout,
     netns::Namespace,
@@ -10,7 +11,6 @@ use super::{
     tracefs,
 };
 use std::path::Path;
-use tcptrace_common::layout::ABSENT;
 
 /// How a fact bears on tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,7 @@ pub fn checks() -> Vec<Check> {
         cgroups(),
         sockets(&privileges),
         holders(&privileges),
+        details(),
         tun(),
     ]
 }
@@ -101,8 +102,7 @@ fn types() -> Check {
     let resolved = Btf::read(Path::new(KERNEL_BTF)).map_err(|error| error.to_string());
     match resolved.and_then(|btf| layout::resolve(&btf)) {
         Ok(offsets) => {
-            let missing: Vec<_> =
-                offsets.each().filter(|(_, offset)| *offset == ABSENT).map(|(m, _)| m.path).collect();
+            let missing = layout::missing(&offsets);
             let total = offsets.each().count();
             let value = format!("{} of {total} members found", total - missing.len());
             match missing.as_slice() {
@@ -189,6 +189,17 @@ fn holders(privileges: &Privileges) -> Check {
             let others = if privileges.reads_all_processes() { "" } else { others };
             check.advise(format!("not from the iterator over open files: {why}{others}"))
         }
+    }
+}
+
+/// Likewise.
+fn details() -> Check {
+    const NAME: &str = "socket details";
+    match DetailSource::new().refused() {
+        None => Check::new(NAME, Status::Good, "timeouts that programs set come from the iterator over TCP sockets"),
+        Some(why) => Check::new(NAME, Status::Note, "timeouts that programs set stay unknown").advise(format!(
+            "when the kernel gives a socket up is then computed from sysctls alone; no iterator over TCP sockets: {why}"
+        )),
     }
 }
 
