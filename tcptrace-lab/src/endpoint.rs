@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
+    mem::MaybeUninit,
     net::Shutdown,
     os::fd::AsFd,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,14 +14,29 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::{Family, Lab, LabError, Side};
 
 /// How long anything may take that nothing on the wire keeps from happening.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// More than any scenario has waiting.
-const BACKLOG: i32 = 16;
+
+/// How a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// How many connections may wait to be accepted, as given to `listen()`; the kernel lets one more wait.
+    pub backlog: i32,
+    /// Receive buffer of each connection in bytes, as given to `SO_RCVBUF`: the kernel doubles it, and it no longer
+    /// grows by itself. `None`: the kernel's default.
+    pub receive_buffer: Option<usize>,
+}
+
+impl Default for Listening {
+    /// Room for more than most scenarios have waiting.
+    fn default() -> Self {
+        Self { backlog: 16, receive_buffer: None }
+    }
+}
 
 /// A TCP socket on one of the hosts. All its system calls are made by that host's thread.
 ///
@@ -35,12 +52,20 @@ pub struct Endpoint<'lab> {
 impl Lab {
     /// Listens at the server.
     pub fn listen(&self) -> Result<Endpoint<'_>, LabError> {
+        self.listen_as(Listening::default())
+    }
+
+    /// Listens at the server, in that way.
+    pub fn listen_as(&self, how: Listening) -> Result<Endpoint<'_>, LabError> {
         let (family, address) = (self.family(), self.server_address());
         self.endpoint(Side::Server, "listen", move || {
             let socket = socket(family)?;
             socket.set_reuse_address(true)?;
+            if let Some(bytes) = how.receive_buffer {
+                socket.set_recv_buffer_size(bytes)?;
+            }
             socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
+            socket.listen(how.backlog)?;
             Ok(socket)
         })
     }
@@ -119,6 +144,23 @@ impl<'lab> Endpoint<'lab> {
         })
     }
 
+    /// Waits until so many bytes have arrived, and leaves them unread.
+    pub fn see(&self, len: usize) -> Result<(), LabError> {
+        self.call("see what has arrived", move |socket| {
+            let deadline = Instant::now() + PATIENCE;
+            let mut room = vec![MaybeUninit::uninit(); len];
+            loop {
+                ready(socket, PollFlags::POLLIN, deadline.saturating_duration_since(Instant::now()))?;
+                match socket.peek(&mut room)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    seen if seen >= len => return Ok(()),
+                    // The socket stays ready with less: look again a little later.
+                    _ => thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        })
+    }
+
     /// Waits for the peer to close its direction; data before that is an error.
     pub fn receive_end(&self) -> Result<(), LabError> {
         self.call("read the end of the stream", |socket| {
@@ -139,6 +181,35 @@ impl<'lab> Endpoint<'lab> {
     pub fn close(mut self) -> Result<(), LabError> {
         let socket = self.socket.take();
         self.lab.run_in(self.side, move || drop(socket))
+    }
+
+    /// Closes the socket with `SO_LINGER` at zero: data not yet sent is thrown away, and the peer gets a RST.
+    pub fn close_hard(self) -> Result<(), LabError> {
+        self.call("set SO_LINGER", |socket| socket.set_linger(Some(Duration::ZERO)))?;
+        self.close()
+    }
+
+    /// Lets the kernel ask whether the peer is still there: after `idle` of silence, then every `interval`, until
+    /// `count` probes were in vain. Both in whole seconds.
+    pub fn keep_alive(&self, idle: Duration, interval: Duration, count: u32) -> Result<(), LabError> {
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
+        self.call("set SO_KEEPALIVE", move |socket| socket.set_tcp_keepalive(&keepalive))
+    }
+
+    /// Sets `TCP_USER_TIMEOUT`: how long data may stay unacknowledged before the kernel gives the connection up.
+    pub fn user_timeout(&self, timeout: Duration) -> Result<(), LabError> {
+        self.call("set TCP_USER_TIMEOUT", move |socket| socket.set_tcp_user_timeout(Some(timeout)))
+    }
+
+    /// Waits until the connection fails, and says why; data or an orderly end is an error.
+    pub fn failure(&self, timeout: Duration) -> Result<io::Error, LabError> {
+        self.call("wait for its connection to fail", move |socket| {
+            ready(socket, PollFlags::POLLIN, timeout)?;
+            match (&*socket).read(&mut [0]) {
+                Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it has not failed")),
+                Err(error) => Ok(error),
+            }
+        })
     }
 
     fn call<T: Send + 'static>(

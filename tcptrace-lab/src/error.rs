@@ -78,19 +78,22 @@ pub enum LabError {
     #[error(
         "\"{text}\": expected the client in {} and the server in {}, but the kernel shows {} and {}; \
          the machine may be overloaded: try again",
-        Shown(.expected.0.as_slice()), Shown(.expected.1.as_slice()), Shown(.seen.0.as_slice()), Shown(.seen.1.as_slice())
+        Shown(&.expected.0), Shown(&.expected.1), Shown(&.seen.0), Shown(&.seen.1)
     )]
     Stage {
         /// The stage that was to be reached.
         text: &'static str,
-        /// The states at client and server there.
-        expected: (Option<&'static str>, Option<&'static str>),
+        /// The states of all connections at client and server there.
+        expected: (Vec<&'static str>, Vec<&'static str>),
         /// The states that the kernel's socket tables show.
         seen: (Vec<&'static str>, Vec<&'static str>),
     },
     /// The scenario went on in a way its script does not know.
     #[error("unexpected: {0}; this kernel behaves in a way the lab does not know: please report it")]
     Unexpected(String),
+    /// What was to be put on the wire is nothing that the wire carries.
+    #[error("cannot inject this packet: it is no whole TCP segment over IPv4 or IPv6; see Wire::inject")]
+    NoSegment,
     /// A scenario wants a lab of its own: old packets and sockets would be taken for its own.
     #[error("this lab has already carried packets; make a new one with Lab::new for each scenario")]
     Used,
@@ -117,15 +120,25 @@ impl LabError {
     }
 }
 
-/// The states of one side as a reader wants them.
-struct Shown<T>(T);
+/// The states of one side as a reader wants them: in order, those of many connections counted.
+struct Shown<'a>(&'a [&'static str]);
 
-impl<T: AsRef<[&'static str]>> fmt::Display for Shown<T> {
+impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_ref() {
-            [] => f.write_str("no state (no socket)"),
-            states => f.write_str(&states.join(", ")),
+        if self.0.is_empty() {
+            return f.write_str("no state (no socket)");
         }
+        let mut states = self.0.to_vec();
+        states.sort_unstable();
+        for (index, alike) in states.chunk_by(|one, other| one == other).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            match alike {
+                [state] => write!(f, "{comma}{state}")?,
+                [state, ..] => write!(f, "{comma}{} × {state}", alike.len())?,
+                [] => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -143,11 +156,11 @@ mod tests {
     fn a_missed_stage_names_both_views() {
         let missed = LabError::Stage {
             text: "closed",
-            expected: (Some("TIME_WAIT"), None),
-            seen: (vec!["FIN_WAIT2"], vec![]),
+            expected: (vec!["TIME_WAIT"], vec![]),
+            seen: (vec!["FIN_WAIT2", "CLOSING", "FIN_WAIT2"], vec![]),
         };
         let text = missed.to_string();
         assert!(text.contains("TIME_WAIT and the server in no state (no socket)"), "{text}");
-        assert!(text.contains("shows FIN_WAIT2 and no state"), "{text}");
+        assert!(text.contains("shows CLOSING, 2 × FIN_WAIT2 and no state"), "{text}");
     }
 }

@@ -6,7 +6,11 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{LabError, Wire, host::Host, table};
+use crate::{
+    LabError, Wire,
+    host::Host,
+    table::{self, Row},
+};
 
 /// The server's port in every lab.
 pub const PORT: u16 = 10_000;
@@ -148,8 +152,13 @@ impl Lab {
 
     /// The states of that host's connections as `netstat` prints them, listeners apart, in the kernel's order.
     pub fn states(&self, side: Side) -> Result<Vec<&'static str>, LabError> {
+        Ok(self.rows(side)?.iter().map(|row| row.state).collect())
+    }
+
+    /// The same with more of what the table says.
+    pub(crate) fn rows(&self, side: Side) -> Result<Vec<Row>, LabError> {
         let family = self.family;
-        self.run_in(side, move || table::states(family))?
+        self.run_in(side, move || table::rows(family))?
             .map_err(|error| LabError::system("read the kernel's table of sockets", error))
     }
 

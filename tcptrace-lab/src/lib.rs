@@ -32,15 +32,16 @@ mod endpoint;
 mod error;
 mod host;
 mod lab;
+mod packet;
 mod scenario;
 mod segment;
 mod table;
 mod tun;
 mod wire;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Listening};
 pub use error::LabError;
 pub use lab::{Family, Lab, PORT, Side};
-pub use scenario::{Expected, Retransmits, SCENARIOS, Scenario, Stage, find};
+pub use scenario::{Expected, Findings, Others, Retransmits, SCENARIOS, Scenario, Stage, find};
 pub use segment::Segment;
 pub use wire::{Direction, Fate, RuleId, Sighting, Traffic, Wire};

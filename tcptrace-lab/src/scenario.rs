@@ -1,24 +1,62 @@
 //! Scenarios: scripts that lead one connection through its states, and what a tracer must see of them.
 
 mod close;
+mod crowd;
 mod open;
 mod play;
-mod trouble;
+mod reset;
+mod silence;
+mod stuck;
 
-use crate::{Lab, LabError};
+use crate::{Lab, LabError, Side};
 
 /// A moment in a scenario at which the connection stands still, so that it can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     /// What has just happened, for people.
     pub text: &'static str,
-    /// The state of the connection at the client as `netstat` prints it; `None`: there is no socket.
+    /// The state of the connection at the client as `netstat` prints it; `None`: there is no socket. Where there are
+    /// many connections: of the first.
     pub client: Option<&'static str>,
     /// The same at the server, its listener apart.
     pub server: Option<&'static str>,
+    /// The other connections at the client: how many are in which state.
+    pub client_others: Others,
+    /// The same at the server.
+    pub server_others: Others,
+    /// What a diagnosis of the two hosts must say of them now, by name and by the host it is about; empty: nothing.
+    /// `None`: in transit, so that it is not to be judged.
+    ///
+    /// What is to be judged stays as it is for three seconds, so that it can be looked at.
+    pub findings: Option<Findings>,
 }
 
-/// What a tracer must see of one end of a scenario's connection.
+/// How many connections are in which state.
+pub type Others = &'static [(usize, &'static str)];
+
+/// Names of findings, each with the host it is about.
+pub type Findings = &'static [(Side, &'static str)];
+
+impl Stage {
+    /// A stage without sockets, in transit; scripts write down what is different.
+    const NOTHING: Self =
+        Self { text: "", client: None, server: None, client_others: &[], server_others: &[], findings: None };
+
+    /// The states of all connections at that host, sorted.
+    pub fn states(&self, side: Side) -> Vec<&'static str> {
+        let (first, others) = match side {
+            Side::Client => (self.client, self.client_others),
+            Side::Server => (self.server, self.server_others),
+        };
+        let others = others.iter().flat_map(|&(count, state)| std::iter::repeat_n(state, count));
+        let mut states: Vec<_> = first.into_iter().chain(others).collect();
+        states.sort_unstable();
+        states
+    }
+}
+
+/// What a tracer must see of one end of a scenario's connection; where there are many, of the first, and all others
+/// go the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// Every state that the kernel's `inet_sock_set_state` event names for this socket, in order. Empty: the end
@@ -28,15 +66,17 @@ pub struct Expected {
     /// the point where the kernel goes on with a smaller object without events, which `netstat` shows as `FIN_WAIT2`
     /// and then `TIME_WAIT`.
     pub path: &'static [&'static str],
-    /// Segments that this end sends again: at least so many, as a loaded machine may cause more.
+    /// Segments that this host sends again: at least so many, as a loaded machine may cause more.
     pub retransmits: Retransmits,
-    /// Segments with RST that this end sends: exactly so many, those without a socket included.
+    /// Segments with RST that this host sends: exactly so many, those without a socket included.
     pub resets: u32,
+    /// How many of those answer a segment for which there is no socket. Before Linux 6.10 no tracepoint shows them.
+    pub socketless_resets: u32,
 }
 
 impl Expected {
     const fn path(path: &'static [&'static str]) -> Self {
-        Self { path, retransmits: Retransmits::NONE, resets: 0 }
+        Self { path, retransmits: Retransmits::NONE, resets: 0, socketless_resets: 0 }
     }
 }
 
@@ -93,13 +133,23 @@ pub const SCENARIOS: &[Scenario] = &[
     open::HANDSHAKE,
     open::REFUSED,
     open::SYN_DROP,
+    open::SYNACK_DROP,
     close::CLOSE_CLIENT_FIRST,
     close::CLOSE_SERVER_FIRST,
     close::HALF_CLOSE,
     close::SIMULTANEOUS_CLOSE,
-    trouble::FIN_WAIT1_DROP,
-    trouble::RST_UNREAD,
-    trouble::LOSSY,
+    stuck::CLOSE_WAIT_LEAK,
+    stuck::FIN_WAIT2_ORPHAN,
+    stuck::FIN_WAIT1_DROP,
+    stuck::FIN_WAIT1_ZERO_WINDOW,
+    crowd::SYN_FLOOD,
+    crowd::BACKLOG_FULL,
+    crowd::TIME_WAIT_BURST,
+    reset::RST_UNREAD,
+    reset::RST_LINGER,
+    silence::KEEPALIVE_TIMEOUT,
+    silence::USER_TIMEOUT_ENDS,
+    silence::LOSSY,
 ];
 
 /// The scenario of that name.

@@ -4,8 +4,10 @@ mod carrier;
 mod traffic;
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, PipeWriter, Write},
+    net::SocketAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -13,9 +15,9 @@ use std::{
 
 pub use traffic::{Direction, Fate, Sighting, Traffic};
 
-use crate::{LabError, Segment};
+use crate::{LabError, Segment, packet};
 
-/// How long held segments may take to be passed on; it takes microseconds.
+/// How long held or injected segments may take to be passed on; it takes microseconds.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Decides about a segment: true drops it.
@@ -53,6 +55,8 @@ struct State {
     holding: bool,
     /// How many of the held segments, oldest first, are to be passed on now.
     releasing: usize,
+    /// Packets made by hand that wait to be carried, in the order they came.
+    injected: VecDeque<(Direction, Segment, Vec<u8>)>,
     stop: bool,
     /// Why nothing is carried any more.
     ended: Option<String>,
@@ -153,6 +157,28 @@ impl Wire {
     /// Passes on what is held, in the order it came, and everything that follows.
     pub fn release(&self) -> Result<(), LabError> {
         self.pass_held(false)
+    }
+
+    /// Carries a packet that no host has sent, as if it had come from the far end: rules and holding apply to it. It
+    /// must be one whole TCP segment with right checksums, or it is refused.
+    pub fn inject(&self, direction: Direction, packet: Vec<u8>) -> Result<(), LabError> {
+        let Some(segment) = Segment::parse(&packet) else {
+            return Err(LabError::NoSegment);
+        };
+        self.shared.lock().injected.push_back((direction, segment, packet));
+        self.wake()?;
+        self.wait("an injected segment to be carried", RELEASE_DEADLINE, |state| state.injected.is_empty())
+    }
+
+    /// Injects a SYN with that source, whoever has the address.
+    pub fn inject_syn(
+        &self,
+        direction: Direction,
+        source: SocketAddr,
+        destination: SocketAddr,
+        seq: u32,
+    ) -> Result<(), LabError> {
+        self.inject(direction, packet::syn(source, destination, seq).ok_or(LabError::NoSegment)?)
     }
 
     fn pass_held(&self, go_on_holding: bool) -> Result<(), LabError> {

@@ -69,11 +69,19 @@ fn close_in_order(
 ) -> Result<(), LabError> {
     let wire = play.lab.wire();
     let (from_first, to_first) = (Direction::from_side(first_side), Direction::from_side(first_side.peer()));
-    let stage = |play: &mut Play<'_>, text, first, second| match first_side {
-        Side::Client => play.stage(text, first, second),
-        Side::Server => play.stage(text, second, first),
+    let ordered = |first, second| match first_side {
+        Side::Client => (first, second),
+        Side::Server => (second, first),
     };
-    stage(play, OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
+    let stage = |play: &mut Play<'_>, text, first, second| {
+        let (client, server) = ordered(first, second);
+        play.stage(text, client, server)
+    };
+    let healthy = |play: &mut Play<'_>, text, first, second| {
+        let (client, server) = ordered(first, second);
+        play.healthy(text, client, server)
+    };
+    healthy(play, OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
     wire.hold();
     first.close()?;
     play.until_held("the first FIN", from_first, fin)?;
@@ -83,7 +91,7 @@ fn close_in_order(
     stage(play, "the FIN has arrived: its ACK is under way", Some("FIN_WAIT1"), Some("CLOSE_WAIT"))?;
     wire.release()?;
     second.receive_end()?;
-    stage(
+    healthy(
         play,
         "the ACK has arrived: the other side has read the end of the stream, and it is its program's turn to close",
         Some("FIN_WAIT2"),
@@ -102,7 +110,7 @@ fn close_in_order(
         Some("LAST_ACK"),
     )?;
     wire.release()?;
-    stage(
+    healthy(
         play,
         "the last ACK has arrived: who closed last is done, who closed first remembers for 60 s",
         Some("TIME_WAIT"),
@@ -112,10 +120,10 @@ fn close_in_order(
 
 fn half_close(play: &mut Play<'_>) -> Result<(), LabError> {
     let Connection { client, server, listener } = play.connection()?;
-    play.stage(OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
+    play.healthy(OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
     client.shutdown_write()?;
     server.receive_end()?;
-    play.stage(
+    play.healthy(
         "the client has shut its direction down: it sends no more but still listens",
         Some("FIN_WAIT2"),
         Some("CLOSE_WAIT"),
@@ -123,7 +131,7 @@ fn half_close(play: &mut Play<'_>) -> Result<(), LabError> {
     let answer = b"what you asked for";
     server.send(answer)?;
     client.receive(answer.len())?;
-    play.stage("the server's answer has come through all the same", Some("FIN_WAIT2"), Some("CLOSE_WAIT"))?;
+    play.healthy("the server's answer has come through all the same", Some("FIN_WAIT2"), Some("CLOSE_WAIT"))?;
     server.close()?;
     client.receive_end()?;
     play.stage(
@@ -133,7 +141,7 @@ fn half_close(play: &mut Play<'_>) -> Result<(), LabError> {
     )?;
     client.close()?;
     listener.close()?;
-    play.stage(
+    play.healthy(
         "the client's program has closed its socket, which changes nothing more",
         Some("TIME_WAIT"),
         None,
@@ -143,7 +151,7 @@ fn half_close(play: &mut Play<'_>) -> Result<(), LabError> {
 fn simultaneous_close(play: &mut Play<'_>) -> Result<(), LabError> {
     let Connection { client, server, listener } = play.connection()?;
     let wire = play.lab.wire();
-    play.stage(OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
+    play.healthy(OPEN, Some("ESTABLISHED"), Some("ESTABLISHED"))?;
     wire.hold();
     client.close()?;
     server.close()?;
@@ -160,5 +168,5 @@ fn simultaneous_close(play: &mut Play<'_>) -> Result<(), LabError> {
         Some("CLOSING"),
     )?;
     wire.release()?;
-    play.stage("the ACKs have arrived: both sides wait in TIME_WAIT", Some("TIME_WAIT"), Some("TIME_WAIT"))
+    play.healthy("the ACKs have arrived: both sides wait in TIME_WAIT", Some("TIME_WAIT"), Some("TIME_WAIT"))
 }

@@ -1,12 +1,29 @@
 //! What the scripts are written with.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::Stage;
-use crate::{Direction, Endpoint, Fate, Lab, LabError, Segment, Side, endpoint::PATIENCE};
+use crate::{Direction, Endpoint, Fate, Lab, LabError, Segment, Side, endpoint::PATIENCE, table::Row};
 
 /// How long to wait for traffic before the kernel's tables are read again; some changes cause none.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How long a timer of the kernel may take that a scenario waits for; the longest takes 7 s.
+const TIMER_PATIENCE: Duration = Duration::from_secs(20);
+/// How often the tables are read while a timer runs.
+const TIMER_LOOK: Duration = Duration::from_millis(10);
+
+/// What was tried in vain, and how often at least.
+#[derive(Clone, Copy)]
+pub(super) enum Tries {
+    /// Expiries of the retransmission timer in a row; of half-open requests, of the SYN-ACK timer.
+    Expiries(u32),
+    /// Keepalive probes in a row.
+    Probes(u32),
+}
 
 /// A scenario being played in a lab.
 pub(super) struct Play<'a> {
@@ -29,26 +46,76 @@ impl<'a> Play<'a> {
         Ok(Self { lab, observer })
     }
 
-    /// Shows a stage as soon as the kernel's tables show it too.
+    /// Shows a stage in transit: one connection, that nobody is to judge now.
     pub(super) fn stage(
         &mut self,
         text: &'static str,
         client: Option<&'static str>,
         server: Option<&'static str>,
     ) -> Result<(), LabError> {
+        self.show(Stage { text, client, server, ..Stage::NOTHING })
+    }
+
+    /// Shows a stage where all is well and stays as it is.
+    pub(super) fn healthy(
+        &mut self,
+        text: &'static str,
+        client: Option<&'static str>,
+        server: Option<&'static str>,
+    ) -> Result<(), LabError> {
+        self.show(Stage { text, client, server, findings: Some(&[]), ..Stage::NOTHING })
+    }
+
+    /// Shows a stage as soon as the kernel's tables show it too.
+    pub(super) fn show(&mut self, stage: Stage) -> Result<(), LabError> {
+        let expected = (stage.states(Side::Client), stage.states(Side::Server));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen = (self.lab.states(Side::Client)?, self.lab.states(Side::Server)?);
-            if seen.0 == client.as_slice() && seen.1 == server.as_slice() {
+            let mut seen = (self.lab.states(Side::Client)?, self.lab.states(Side::Server)?);
+            seen.0.sort_unstable();
+            seen.1.sort_unstable();
+            if seen == expected {
                 break;
             }
             if Instant::now() >= deadline {
-                return Err(LabError::Stage { text, expected: (client, server), seen });
+                return Err(LabError::Stage { text: stage.text, expected, seen });
             }
             self.lab.wire().wait_for_traffic(LOOK_AGAIN);
         }
-        (self.observer)(&Stage { text, client, server });
+        (self.observer)(&stage);
         Ok(())
+    }
+
+    /// Waits until the kernel's table shows all connections of that host in that state to have tried that often in
+    /// vain.
+    pub(super) fn until_in_vain(
+        &self,
+        what: &'static str,
+        side: Side,
+        state: &str,
+        tries: Tries,
+    ) -> Result<(), LabError> {
+        let deadline = Instant::now() + TIMER_PATIENCE;
+        let tried = |row: &Row| match tries {
+            Tries::Expiries(least) => row.expiries >= least,
+            Tries::Probes(least) => row.probes >= least,
+        };
+        loop {
+            let rows = self.lab.rows(side)?;
+            let mut there = rows.iter().filter(|row| row.state == state).peekable();
+            if there.peek().is_some() && there.all(tried) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(LabError::Timeout { what: what.into(), waited: TIMER_PATIENCE });
+            }
+            self.lab.wire().wait_for_traffic(TIMER_LOOK);
+        }
+    }
+
+    /// Lets time pass, where age itself is what the scenario is about; traffic goes on meanwhile.
+    pub(super) fn grow_old(&self, age: Duration) {
+        thread::sleep(age);
     }
 
     /// Waits until the wire holds a segment in that direction that matches.
@@ -77,17 +144,37 @@ impl<'a> Play<'a> {
     /// Makes a connection, without ado.
     pub(super) fn connection(&self) -> Result<Connection<'a>, LabError> {
         let listener = self.lab.listen()?;
+        let (client, server) = self.connect(&listener)?;
+        Ok(Connection { client, server, listener })
+    }
+
+    /// Makes one more connection: its ends at client and server.
+    pub(super) fn connect(&self, listener: &Endpoint<'a>) -> Result<(Endpoint<'a>, Endpoint<'a>), LabError> {
         let client = self.lab.dial()?;
         let server = listener.accept()?;
         client.connected(PATIENCE)?;
-        Ok(Connection { client, server, listener })
+        Ok((client, server))
+    }
+
+    /// Waits until the other side has acknowledged the first data that this side has sent, so that none of it will be
+    /// sent again.
+    pub(super) fn until_acknowledged(&self, sender: Side) -> Result<(), LabError> {
+        let way = Direction::from_side(sender);
+        let back = Direction::from_side(sender.peer());
+        self.lab.wire().wait_until("the data to be acknowledged", PATIENCE, |traffic| {
+            let first = traffic.sightings().find(|seen| seen.direction == way && data(&seen.segment));
+            first.is_some_and(|first| {
+                let end = first.segment.seq.wrapping_add(first.segment.payload as u32);
+                traffic.count(back, Fate::Forwarded, |segment| segment.ack_number == end) > 0
+            })
+        })
     }
 
     /// The end of most scenarios: the client closes, and the server when it has seen that.
     pub(super) fn close_client_then_server(&mut self, connection: Connection<'_>) -> Result<(), LabError> {
         let Connection { client, server, listener } = connection;
         client.close()?;
-        self.stage(
+        self.healthy(
             "the client closes: its FIN has arrived, the ACK for it is back, and the client waits for the other FIN",
             Some("FIN_WAIT2"),
             Some("CLOSE_WAIT"),
@@ -104,7 +191,7 @@ impl<'a> Play<'a> {
         server.receive_end()?;
         server.close()?;
         listener.close()?;
-        self.stage(
+        self.healthy(
             "the server closes too: its end is gone, the client's is kept for 60 s, which is no error",
             Some("TIME_WAIT"),
             None,
@@ -135,4 +222,13 @@ pub(super) fn pure_ack(segment: &Segment) -> bool {
 /// A segment with data.
 pub(super) fn data(segment: &Segment) -> bool {
     segment.payload > 0
+}
+
+/// The failure that a scenario is about; anything else, success too, is an error.
+pub(super) fn fails_with(result: Result<(), LabError>, errno: i32) -> Result<(), LabError> {
+    match result {
+        Err(LabError::Socket { source, .. }) if source.raw_os_error() == Some(errno) => Ok(()),
+        Err(other) => Err(other),
+        Ok(()) => Err(LabError::Unexpected("what should have failed has succeeded".into())),
+    }
 }

@@ -56,7 +56,12 @@ impl Carrier {
         if woken {
             // How often it was woken does not matter.
             (&self.woken).read(packet).map(drop)?;
-            self.pass_released(&mut self.shared.lock());
+            let mut state = self.shared.lock();
+            self.pass_released(&mut state);
+            while let Some((direction, segment, packet)) = state.injected.pop_front() {
+                self.decide(&mut state, direction, segment, &packet);
+            }
+            drop(state);
             self.shared.changed.notify_all();
         }
         if from_client {

@@ -1,6 +1,7 @@
 //! State transitions as the kernel's own tracepoint reports them, read from a tracefs instance of our own.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     process,
@@ -19,7 +20,7 @@ pub struct Trace {
     instance: PathBuf,
 }
 
-/// What the sockets of a lab went through.
+/// What the sockets of a lab went through; where there are many connections, of the first.
 #[derive(Debug)]
 pub struct Paths {
     /// The client's socket of the connection.
@@ -85,16 +86,21 @@ impl Trace {
         let (client_task, server_task) = (lab.thread_id(Side::Client), lab.thread_id(Side::Server));
         let wire_task = lab.wire().thread_id();
         let path = |belongs: &dyn Fn(&Event) -> bool| join(text.lines().filter_map(parse).filter(belongs));
+        // Of events that do not tell whose they are, the first belongs to the first connection.
+        let (first_connect, first_child) = (Cell::new(true), Cell::new(true));
         Paths {
             client: path(&|event| {
                 // The kernel chooses the port after this event.
-                (event.new == "SYN_SENT" && event.task_id == client_task && event.remote_port == PORT)
+                let connects =
+                    event.new == "SYN_SENT" && event.task_id == client_task && event.remote_port == PORT;
+                (connects && first_connect.replace(false))
                     || (event.local_port, event.remote_port) == (client_port, PORT)
             }),
             server: path(&|event| {
                 // Older kernels still have the listener's ports here.
-                (event.old == "LISTEN" && event.new == "SYN_RECV" && event.task_id == wire_task)
-                    || (event.local_port, event.remote_port) == (PORT, client_port)
+                let begins = event.old == "LISTEN" && event.new == "SYN_RECV" && event.task_id == wire_task;
+                (begins && first_child.replace(false))
+                    || (!begins && (event.local_port, event.remote_port) == (PORT, client_port))
             }),
             listener: path(&|event| {
                 event.task_id == server_task && (event.local_port, event.remote_port) == (PORT, 0)
