@@ -8,42 +8,13 @@ use crate::{
     event::{Segment, TcpState},
     flow::{Bound, FlowId, Told, least_age},
     sight::{Kind, Sight, Timer, TimerKind},
-    source::{holders::Holder, netns::Limits as Settings},
+    source::{
+        details::{Options, Queue, SocketDetail},
+        holders::Holder,
+        netns::Limits as Settings,
+    },
 };
 use std::sync::Arc;
-
-/// What only the socket itself tells (BPF iterator). `None`: this kernel, or these privileges, do not show it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inside {
-    /// TCP_USER_TIMEOUT in milliseconds; 0: none.
-    pub user_timeout_ms: Option<u32>,
-    /// TCP_SYNCNT; 0: the setting of the namespace.
-    pub syn_retries: Option<u8>,
-    /// An ICMP error was received for it (errno); 0: none.
-    pub soft_error: Option<u16>,
-    /// SO_KEEPALIVE.
-    pub keepalive: Option<bool>,
-    /// TCP_KEEPINTVL in nanoseconds; 0: the setting of the namespace.
-    pub keepalive_interval_ns: Option<u64>,
-    /// TCP_KEEPCNT; 0: the setting of the namespace.
-    pub keepalive_probes: Option<u8>,
-    /// When the first retransmission of this stall happened, on the boot-time clock.
-    pub stall_began_ns: Option<u64>,
-    /// When probing a zero window began, likewise.
-    pub probing_began_ns: Option<u64>,
-    /// Everything written was sent, the FIN included.
-    pub all_sent: Option<bool>,
-    /// The longest time-out of this socket (TCP_RTO_MAX_MS), in nanoseconds.
-    pub rto_max_ns: Option<u64>,
-    /// The peer's window in bytes.
-    pub window: Option<u32>,
-    /// Expiries of a request's timer.
-    pub timeouts: Option<u8>,
-    /// A request whose last ACK came and found no room.
-    pub acknowledged: Option<bool>,
-    /// Half-open requests of a listener, and how many of them are young (no time-out yet).
-    pub half_open: Option<(u32, u32)>,
-}
 
 /// A socket to be judged.
 #[derive(Clone, Debug)]
@@ -58,8 +29,8 @@ pub struct Case {
     pub age_reckoned: bool,
     /// Who holds its descriptor.
     pub holder: Option<Holder>,
-    /// What the socket itself tells.
-    pub inside: Inside,
+    /// What the socket itself tells (BPF iterator); `None`: not read, or not to be had.
+    pub detail: Option<SocketDetail>,
     /// Its namespace's settings.
     pub settings: Arc<Settings>,
 }
@@ -109,7 +80,33 @@ impl Case {
     /// The peer's window, in bytes; `None`: not told (before 6.2, without iterator).
     pub fn window(&self) -> Option<u32> {
         // Before 6.2 tcp_info has no such field, and it reads as 0: only the socket itself can say so then.
-        self.inside.window.or_else(|| self.sight.info.map(|info| info.snd_wnd).filter(|window| *window > 0))
+        self.told_window().or_else(|| self.sight.info.map(|info| info.snd_wnd).filter(|window| *window > 0))
+    }
+
+    /// The peer's window as the socket itself tells it.
+    pub fn told_window(&self) -> Option<u32> {
+        self.detail.as_ref()?.stall()?.peer_window
+    }
+
+    /// What its program has set; unknown where the socket was not read.
+    pub fn options(&self) -> Options {
+        self.detail.map(|detail| detail.options).unwrap_or_default()
+    }
+
+    /// TCP_SYNCNT, where it is set.
+    pub fn syn_count(&self) -> Option<u64> {
+        self.options().syn_retries.filter(|count| *count > 0).map(u64::from)
+    }
+
+    /// TCP_USER_TIMEOUT in milliseconds, where it is set.
+    pub fn user_timeout_ms(&self) -> Option<u32> {
+        self.options().user_timeout_ms.filter(|ms| *ms > 0)
+    }
+
+    /// Half-open requests of a listener, and those of them without a time-out yet.
+    pub fn half_open(&self) -> Option<(u32, u32)> {
+        let Queue { half_open, young, .. } = self.detail.as_ref()?.queue()?;
+        Some(((*half_open)?, (*young)?))
     }
 
     /// How the retransmission or probe timer stands.
@@ -117,7 +114,13 @@ impl Case {
         let timer = self.sight.timer?;
         let info = self.sight.info?;
         let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
-        let rto_max_ns = self.inside.rto_max_ns.or(self.settings.rto_max_ns).unwrap_or(RTO_MAX_NS);
+        let rto_max_ns = self
+            .options()
+            .rto_max_us
+            .map(|us| us.saturating_mul(1000))
+            .or(self.settings.rto_max_ns)
+            .unwrap_or(RTO_MAX_NS);
+        let told = self.detail.as_ref().and_then(SocketDetail::stall);
         let since = |began: Option<u64>| began.map(|began| self.taken_ns.saturating_sub(began));
         Some(match timer.kind {
             TimerKind::Probe => Stall {
@@ -128,14 +131,14 @@ impl Case {
                     .unwrap_or(u64::MAX)
                     .min(rto_max_ns),
                 expires_ns,
-                elapsed_ns: since(self.inside.probing_began_ns),
+                elapsed_ns: since(told.and_then(|stall| stall.probes_began_ns)),
                 rto_max_ns,
             },
             _ => Stall {
                 tries: u32::from(info.retransmits),
                 rto_ns: u64::from(info.rto_us) * 1000,
                 expires_ns,
-                elapsed_ns: since(self.inside.stall_began_ns),
+                elapsed_ns: since(told.and_then(|stall| stall.began_ns)),
                 rto_max_ns,
             },
         })
@@ -143,7 +146,7 @@ impl Case {
 
     /// What ends a stall of this socket, and the setting that says so.
     pub fn rule(&self) -> (Rule, Setting) {
-        if let Some(ms) = self.inside.user_timeout_ms.filter(|ms| *ms > 0) {
+        if let Some(ms) = self.user_timeout_ms() {
             let setting =
                 Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
             return (Rule::UserTimeout(u64::from(ms) * 1_000_000), setting);
@@ -166,7 +169,7 @@ impl Case {
 
     /// TCP_USER_TIMEOUT is not in sock_diag: without the iterator a deadline holds only if there is none.
     pub fn note_user_timeout(&self, missing: &mut Vec<String>) {
-        if self.inside.user_timeout_ms.is_none() {
+        if self.options().user_timeout_ms.is_none() {
             missing.push(
                 "TCP_USER_TIMEOUT, which would shorten the deadline: only the BPF iterator shows it"
                     .to_owned(),

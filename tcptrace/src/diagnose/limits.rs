@@ -40,11 +40,10 @@ pub fn limit(case: &Case) -> Option<Limit> {
     let few = |most: u64, allowed: Option<u64>| {
         most.min(allowed.map_or(most, |allowed| allowed.saturating_sub(1).max(1)))
     };
-    let syn_retries = case.inside.syn_retries.filter(|retries| *retries > 0).map(u64::from);
     Some(match case.state() {
         TcpState::SynSent => {
             let linear = settings.syn_linear_timeouts.unwrap_or(0);
-            let allowed = syn_retries.or(settings.syn_retries).map(|retries| retries + linear);
+            let allowed = case.syn_count().or(settings.syn_retries).map(|retries| retries + linear);
             Limit::Tries(few(TRIES, allowed))
         }
         TcpState::SynRecv => Limit::Tries(few(TRIES, settings.synack_retries)),

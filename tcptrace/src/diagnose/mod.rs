@@ -11,7 +11,7 @@ mod memory;
 mod rules;
 pub mod scene;
 
-pub use case::{Case, Inside};
+pub use case::Case;
 pub use finding::{Confidence, Deadline, Evidence, Finding, From, Setting, Subject};
 pub use history::History;
 pub use memory::Memory;

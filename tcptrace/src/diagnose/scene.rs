@@ -2,9 +2,9 @@
 //! happened in the last seconds.
 
 use super::{
-    case::{Case, Inside},
+    case::Case,
     history::{Burst, Failed},
-    memory::Memory,
+    memory::{Memory, is_full},
 };
 use crate::{
     event::{Ends, TcpState},
@@ -12,6 +12,7 @@ use crate::{
     sight::{Kind, Sight, Taken},
     source::{
         counters::{Counters, Settings as MachineSettings, Sockstat},
+        details::SocketDetail,
         holders::Holder,
         netns::Limits as Settings,
     },
@@ -145,7 +146,7 @@ impl Look {
             told,
             age_reckoned,
             holder: holder.cloned(),
-            inside: Inside::default(),
+            detail: None,
             settings,
         };
         if sight.state == TcpState::Listen { self.listeners.push(case) } else { self.cases.push(case) }
@@ -166,22 +167,20 @@ impl Look {
         used.time_wait += u64::from(sight.state == TcpState::TimeWait);
     }
 
-    /// Namespaces with a socket whose inside would tell more.
+    /// Namespaces with a socket that may be stuck, so that its details matter.
     pub fn doubtful(&self) -> Vec<u32> {
-        let mut namespaces: Vec<_> =
-            self.cases.iter().chain(&self.listeners).map(|case| case.sight.netns).collect();
+        let full = self.listeners.iter().filter(|listener| is_full(listener));
+        let mut namespaces: Vec<_> = self.cases.iter().chain(full).map(|case| case.sight.netns).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         namespaces
     }
 
-    /// Adds what the sockets themselves tell, by cookie.
-    pub fn look_inside(&mut self, netns: u32, mut inside: impl FnMut(u64) -> Option<Inside>) {
+    /// Adds what the sockets of a namespace tell themselves, by cookie.
+    pub fn add_details(&mut self, netns: u32, details: &HashMap<u64, SocketDetail>) {
         for case in self.cases.iter_mut().chain(&mut self.listeners).filter(|case| case.sight.netns == netns)
         {
-            if let Some(inside) = inside(case.sight.cookie) {
-                case.inside = inside;
-            }
+            case.detail = details.get(&case.sight.cookie).copied();
         }
     }
 

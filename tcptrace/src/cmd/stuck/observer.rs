@@ -6,6 +6,7 @@ use crate::{
     flow::Entry,
     run::{Looked, Next, Sink, report::Resync},
     source::{
+        details::DetailSource,
         filter::FilterSpec,
         live::boot_time_ns,
         surroundings::{Surroundings, machine},
@@ -32,6 +33,7 @@ pub struct Observer<S> {
     /// Looks that are still to come; only the last is shown, unless there is no last.
     left: u64,
     surroundings: Surroundings,
+    details: Option<DetailSource>,
     look: Look,
     memory: Memory,
     history: History,
@@ -49,6 +51,7 @@ impl<S: Show> Observer<S> {
             older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             left: looks,
             surroundings: Surroundings::new(&filter.netns),
+            details: None,
             look: Look::default(),
             memory: Memory::default(),
             history: History::default(),
@@ -68,6 +71,17 @@ impl<S: Show> Observer<S> {
     pub fn not_traced(&mut self, why: String) {
         tell_untraced(&why);
         self.notes.push(format!("not traced: {why}"));
+    }
+
+    /// Loads the iterator when there is something to ask for.
+    fn add_details(&mut self, look: &mut Look) {
+        for netns in look.doubtful() {
+            let Some(namespace) = self.surroundings.namespace(netns) else { continue };
+            match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
+                Ok(details) => look.add_details(netns, &details),
+                Err(why) => log::debug!("no details of the sockets of namespace {netns}: {why}"),
+            }
+        }
     }
 
     fn around(&mut self, now_ns: u64) -> Around {
@@ -107,7 +121,8 @@ impl<S: Show> Sink for Observer<S> {
     }
 
     fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
-        let look = std::mem::take(&mut self.look);
+        let mut look = std::mem::take(&mut self.look);
+        self.add_details(&mut look);
         let around = self.around(now_ns);
         let scene = look.finish(now_ns, around, self.older_than_ns, &mut self.memory);
         let endless = self.left == u64::MAX;

@@ -70,7 +70,7 @@ fn finding(listener: &Case, scene: &Scene) -> Finding {
             }
         }
     }
-    if let Some((queued, young)) = listener.inside.half_open {
+    if let Some((queued, young)) = listener.half_open() {
         finding.evidence.push(words::fact(
             From::Socket,
             format!("{queued} half open by the listener's own count, {young} of them young"),

@@ -63,7 +63,7 @@ fn silent_ns(case: &Case) -> Option<u64> {
 }
 
 fn keepalive_fact(case: &Case, finding: &mut Finding) {
-    match case.inside.keepalive {
+    match case.options().keepalive {
         Some(true) => finding
             .evidence
             .push(words::fact(From::Socket, "SO_KEEPALIVE is on; it waits while data is unacknowledged")),
@@ -88,8 +88,8 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
     finding.age_from = "the peer's silence";
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let own_interval = case.inside.keepalive_interval_ns.filter(|ns| *ns > 0);
-    let own_probes = case.inside.keepalive_probes.filter(|count| *count > 0);
+    let own_interval = case.options().keepalive_interval_ns.filter(|ns| *ns > 0);
+    let own_probes = case.options().keepalive_probes.filter(|count| *count > 0);
     finding.settings.push(match own_interval {
         Some(ns) => {
             Setting { name: "TCP_KEEPINTVL", value: Some(format!("{} s", ns / 1_000_000_000)), meaning: None }
@@ -100,7 +100,7 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
         Some(count) => Setting { name: "TCP_KEEPCNT", value: Some(count.to_string()), meaning: None },
         None => number("net.ipv4.tcp_keepalive_probes", case.settings.keepalive_probes),
     });
-    if case.inside.keepalive_interval_ns.is_none() {
+    if case.options().keepalive_interval_ns.is_none() {
         finding.missing.push("TCP_KEEPINTVL and TCP_KEEPCNT, which would change the deadline: only the BPF iterator shows them".to_owned());
     }
     let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);

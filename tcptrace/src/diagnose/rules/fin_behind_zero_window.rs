@@ -22,7 +22,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         words::bytes(unsent)
     );
     let mut finding = case.finding(RULE.name, verdict);
-    let window = case.inside.window.map_or("not told".to_owned(), words::bytes);
+    let window = case.told_window().map_or("not told".to_owned(), words::bytes);
     finding.evidence.push(words::shown(format!(
         "{} not acknowledged, of which {} unsent; peer's window {window}",
         words::bytes(case.sight.send_queue),
@@ -39,7 +39,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     if let Some(reader) = words::reader(case, scene) {
         finding.evidence.push(words::fact(From::SockDiag, reader));
     }
-    if case.inside.window.is_none() {
+    if case.told_window().is_none() {
         finding.confidence = Confidence::Likely;
     }
     words::stall(case, &mut finding, "the kernel gives up, and the unsent data is lost");

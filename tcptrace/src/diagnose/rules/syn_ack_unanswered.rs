@@ -67,11 +67,11 @@ pub(super) fn deadline(case: &Case, scene: &Scene) -> Deadline {
 pub(super) fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
     let timer = case.sight.timer?;
     let listener = scene.listener(case.sight.netns, case.sight.ends.lport);
-    let own = listener.and_then(|listener| listener.inside.syn_retries).filter(|retries| *retries > 0);
-    let mut retries = own.map(u64::from).or(case.settings.synack_retries).unwrap_or(5);
+    let own = listener.and_then(Case::syn_count);
+    let mut retries = own.or(case.settings.synack_retries).unwrap_or(5);
     // More than half full, the queue throws old requests out earlier (reqsk_timer_handler).
     if let Some(listener) = listener
-        && let Some((queued, young)) = listener.inside.half_open
+        && let Some((queued, young)) = listener.half_open()
         && u64::from(queued) * 2 > u64::from(listener.sight.send_queue.max(8))
     {
         let mut young = u64::from(young) * 2;
@@ -83,7 +83,11 @@ pub(super) fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
             }
         }
     }
-    let timeouts = case.inside.timeouts.map_or(u32::from(timer.retransmits), u32::from);
+    let timeouts = case
+        .detail
+        .as_ref()
+        .and_then(|detail| detail.request()?.timeouts)
+        .map_or(u32::from(timer.retransmits), u32::from);
     let rto_max_ns = case.settings.rto_max_ns.unwrap_or(RTO_MAX_NS);
     Some(ladder::syn_ack(timeouts, u64::from(timer.expires_ms) * 1_000_000, retries, rto_max_ns))
 }

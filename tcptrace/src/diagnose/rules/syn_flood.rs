@@ -73,7 +73,7 @@ fn cookie_flood(scene: &Scene, netns: u32) -> Option<Finding> {
         .listeners
         .iter()
         .filter(|case| case.sight.netns == netns)
-        .max_by_key(|case| case.inside.half_open.map_or(0, |(queued, _)| queued))?;
+        .max_by_key(|case| case.half_open().map_or(0, |(queued, _)| queued))?;
     // A full accept queue makes cookies too, and has a finding of its own.
     if half_open::queue_full(listener, scene) {
         return None;

@@ -53,7 +53,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     finding.evidence.extend(queue.clone().map(words::shown));
     let (ladder, settings) = ladder(case)?;
     finding.settings = settings;
-    if case.inside.syn_retries.is_none() {
+    if case.options().syn_retries.is_none() {
         finding.missing.push("TCP_SYNCNT and TCP_USER_TIMEOUT, which would change the deadline: only the BPF iterator shows them".to_owned());
     }
     finding.deadline =
@@ -75,9 +75,9 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
 /// The retries that are left, and the settings that say so.
 pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     let stall = case.stall()?;
-    let own = case.inside.syn_retries.filter(|retries| *retries > 0);
+    let own = case.syn_count();
     let linear = case.settings.syn_linear_timeouts;
-    let retries = own.map(u64::from).or(case.settings.syn_retries).unwrap_or(6);
+    let retries = own.or(case.settings.syn_retries).unwrap_or(6);
     let mut ladder = ladder::syn(stall, retries, linear.unwrap_or(0));
     let mut settings = vec![match own {
         Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
@@ -87,7 +87,7 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
         settings.push(number("net.ipv4.tcp_syn_linear_timeouts", linear));
     }
     // The clock of TCP_USER_TIMEOUT starts with the first SYN.
-    if let Some(ms) = case.inside.user_timeout_ms.filter(|ms| *ms > 0) {
+    if let Some(ms) = case.user_timeout_ms() {
         let passed = ladder::syn_elapsed(stall, linear.unwrap_or(0));
         let in_ns = (u64::from(ms) * 1_000_000).saturating_sub(passed).max(1);
         if ladder.end.is_some_and(|end| in_ns < end.in_ns) {

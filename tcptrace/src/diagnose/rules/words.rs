@@ -67,7 +67,7 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
         ),
         None => unknown,
     };
-    if case.inside.soft_error.is_some_and(|errno| errno != 0) {
+    if case.detail.is_some_and(|detail| detail.soft_error != 0) {
         finding.evidence.push(fact(
             From::Socket,
             "an ICMP error came back: the kernel gives up at once when the time-out reaches its maximum",

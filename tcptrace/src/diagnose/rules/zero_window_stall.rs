@@ -25,7 +25,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         words::bytes(unsent)
     );
     let mut finding = case.finding(RULE.name, verdict);
-    if case.inside.window.is_none() {
+    if case.told_window().is_none() {
         finding.confidence = Confidence::Likely;
     }
     finding.evidence.push(words::timer(case));
