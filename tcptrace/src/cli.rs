@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, snapshot, stat, watch},
+    cmd::{doctor, kill, snapshot, stat, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -31,6 +31,8 @@ pub enum Command {
     Watch(Box<watch::Args>),
     /// Sockets by state, use against limits, accept queues; with an interval also what happens by the second
     Stat(Box<stat::Args>),
+    /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
+    Kill(Box<kill::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
     #[cfg(feature = "lab")]
     Lab(crate::cmd::lab::Args),

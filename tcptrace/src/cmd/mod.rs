@@ -2,6 +2,7 @@
 
 pub mod doctor;
 mod filter_args;
+pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod snapshot;
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Watch(args) => watch::run(*args),
         Command::Stat(args) => stat::run(*args),
+        Command::Kill(args) => kill::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -1,5 +1,6 @@
 //! For people: lines, tables, units, colour. Reads what the ledger says; decides nothing.
 
+pub mod kill;
 mod line;
 pub mod resync;
 pub mod stat;
