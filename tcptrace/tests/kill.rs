@@ -1,6 +1,8 @@
 //! `tcptrace kill` against what `ss` shows and what the other end sees, in network namespaces of their own.
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
+#[path = "kill/peers.rs"]
+mod peers;
 #[path = "kill/refused.rs"]
 mod refused;
 #[path = "kill/sockets.rs"]

@@ -13,6 +13,8 @@ use std::{
 
 /// Room for two IPv4 addresses with ports.
 const ENDS_WIDTH: usize = 43;
+/// Room for the timer that is the usual one here.
+const TIMER_WIDTH: usize = 28;
 /// A long line is better than a table nobody can read.
 const MAX_ENDS_WIDTH: usize = 96;
 
@@ -49,10 +51,10 @@ impl Columns {
         let Self { palette, ends, owner, .. } = self;
         let strong = palette.strong;
         let netns = if self.netns { format!("{:<11} ", "NETNS") } else { String::new() };
-        let result = if self.results { "  RESULT" } else { "" };
+        let timer = if self.results { format!("{:<TIMER_WIDTH$} RESULT", "TIMER") } else { "TIMER".into() };
         writeln!(
             out,
-            "{strong}{:<11} {:<17} {netns}{:<ends$} {:<owner$} {:<20} TIMER{result}{strong:#}",
+            "{strong}{:<11} {:<17} {netns}{:<ends$} {:<owner$} {:<20} {timer}{strong:#}",
             "STATE", "AGE", "LOCAL -> REMOTE", "OWNER", "FLOW"
         )
     }
@@ -66,7 +68,7 @@ impl Columns {
         let sight = &target.seen.sight;
         let netns = if self.netns { format!("{:<11} ", sight.netns) } else { String::new() };
         let mut line = format!(
-            "{:<11} {:<17} {netns}{:<ends_width$} {:<owner_width$} {:<20} {}",
+            "{:<11} {:<17} {netns}{:<ends_width$} {:<owner_width$} {:<20} {:<TIMER_WIDTH$}",
             sight.state.name(),
             age(target),
             ends(target),
@@ -80,7 +82,7 @@ impl Columns {
                 bad if bad.is_failure() => palette.bad,
                 _ => palette.dim,
             };
-            let _ = write!(line, "  {style}{}{style:#}", told(outcome, target));
+            let _ = write!(line, " {style}{}{style:#}", told(outcome, target));
         }
         writeln!(out, "{}", line.trim_end())
     }

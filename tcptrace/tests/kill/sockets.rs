@@ -1,4 +1,4 @@
-//! What is killed, what is not, and what the other end sees of it.
+//! What is killed, and what is not.
 
 use crate::{address, alone, kill, ss, told, until};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,11 +32,11 @@ fn stuck(lab: &Lab) -> Stuck<'_> {
     Stuck { port, healthy, _kept: [listener, well, peer, orphans_peer] }
 }
 
-fn ports(lab: &Lab) -> Vec<u16> {
+pub fn ports(lab: &Lab) -> Vec<u16> {
     ss(lab, Side::Client).into_iter().map(|(_, local, _)| local).collect()
 }
 
-fn resets(lab: &Lab, direction: Direction) -> usize {
+pub fn resets(lab: &Lab, direction: Direction) -> usize {
     lab.wire()
         .look(|traffic| traffic.sightings().filter(|it| it.direction == direction && it.segment.rst).count())
 }
@@ -151,13 +151,13 @@ fn families_and_listeners() {
         (dual, kept, (0..8).map(|_| member()).collect::<Vec<_>>())
     };
     let held = lab.run_in(Side::Client, make).expect("runs");
-    let servers = |family| {
+    let servers = |family: &str| {
         kill(&lab, Side::Client, &["--lport", "20001", "--family", family, "--state", "estab", "--yes"], 0).0
     };
-    for (family, count) in [("4", 2), ("6", 1)] {
-        let killed = servers(family);
+    for (family, count) in [(4, 2), (6, 1)] {
+        let killed = servers(&family.to_string());
         assert_eq!(killed.len(), count, "{killed:?}");
-        assert!(killed.iter().all(|line| told(line).0 == "killed" && line["family"].to_string() == family));
+        assert!(killed.iter().all(|line| told(line).0 == "killed" && line["family"] == family));
         assert_eq!(killed[0]["owner"]["pid"], std::process::id(), "{}", killed[0]);
     }
     // The RST took the other ends with it.
@@ -179,125 +179,6 @@ fn families_and_listeners() {
     assert_eq!((killed.len(), &sum["killed"]), (8, &8.into()), "{killed:?}");
     assert_eq!(ss(&lab, Side::Client), BTreeSet::new());
     drop(held);
-}
-
-/// Has a segment of another connection pass in this direction.
-fn something_later(lab: &Lab, direction: Direction) -> Endpoint<'_> {
-    let clients = |of: &dyn Fn(u16) -> bool| {
-        lab.wire().look(|traffic| {
-            let sent = traffic.sightings().filter(|it| it.direction == direction).map(|it| match direction {
-                Direction::ToServer => it.segment.source_port,
-                Direction::ToClient => it.segment.destination_port,
-            });
-            sent.filter(|port| of(*port)).collect::<BTreeSet<_>>()
-        })
-    };
-    let before = clients(&|_| true);
-    let later = lab.dial().expect("dials");
-    until("something later", || !clients(&|port| !before.contains(&port)).is_empty());
-    later
-}
-
-/// Every kind of object, what is left of it, and whether the peer is told: the table of docs/kill.md.
-#[test]
-#[ignore = "needs root: makes network namespaces"]
-fn the_peer_sees_rst_or_nothing() {
-    let _alone = alone();
-    type Make = for<'a> fn(&'a Lab, &Endpoint<'a>) -> Vec<Endpoint<'a>>;
-    let cases: [(&str, &str, Side, bool, Make); 9] = [
-        ("ESTABLISHED", "full", Side::Client, true, |lab, listener| {
-            vec![lab.dial().expect("dials"), listener.accept().expect("accepted")]
-        }),
-        ("CLOSE_WAIT", "full", Side::Server, true, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            client.shutdown_write().expect("shut down");
-            server.receive_end().expect("the end");
-            vec![client, server]
-        }),
-        ("FIN_WAIT2", "full", Side::Client, true, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            client.shutdown_write().expect("shut down");
-            server.receive_end().expect("the end");
-            vec![client, server]
-        }),
-        ("FIN_WAIT2", "timewait", Side::Client, false, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            client.close().expect("closed");
-            server.receive_end().expect("the end");
-            vec![server]
-        }),
-        ("TIME_WAIT", "timewait", Side::Client, false, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            client.close().expect("closed");
-            server.receive_end().expect("the end");
-            server.close().expect("closed");
-            vec![]
-        }),
-        ("SYN_SENT", "full", Side::Client, false, |lab, _| {
-            lab.wire().drop_when(Direction::ToServer, |it| it.syn);
-            vec![lab.dial().expect("dials")]
-        }),
-        ("SYN_RECV", "half-open", Side::Server, false, |lab, _| {
-            lab.wire().drop_when(Direction::ToServer, |it| !it.syn);
-            vec![lab.dial().expect("dials")]
-        }),
-        ("LAST_ACK", "full", Side::Server, false, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            lab.wire().drop_when(Direction::ToClient, |it| it.fin);
-            client.shutdown_write().expect("shut down");
-            server.receive_end().expect("the end");
-            server.close().expect("closed");
-            vec![client]
-        }),
-        ("CLOSING", "full", Side::Client, false, |lab, listener| {
-            let (client, server) = (lab.dial().expect("dials"), listener.accept().expect("accepted"));
-            lab.wire().drop_when(Direction::ToServer, |it| it.fin);
-            client.shutdown_write().expect("shut down");
-            server.shutdown_write().expect("shut down");
-            vec![client, server]
-        }),
-    ];
-    for (state, kind, side, told_by_rst, make) in cases {
-        let lab = Lab::new(Family::V4).expect("a lab");
-        let listener = lab.listen().expect("listens");
-        let kept = make(&lab, &listener);
-        let there = || ss(&lab, side).iter().filter(|row| row.0 == state).count();
-        until(state, || there() == 1);
-        let direction = Direction::from_side(side);
-        assert_eq!(resets(&lab, direction), 0);
-        let (lines, _) = kill(&lab, side, &["--state", state, "--yes"], 0);
-        let [line] = lines.as_slice() else { panic!("{state}: {lines:?}") };
-        assert_eq!((told(line).0, &line["socket"]), ("killed", &kind.into()), "{line}");
-        if state != "SYN_RECV" {
-            // A SYN-ACK that was lost may be asked for again.
-            assert_eq!(there(), 0, "{state} {kind}");
-        }
-        // What is sent is sent within the kernel's answer: before anything that comes later.
-        let later = something_later(&lab, direction);
-        assert_eq!(resets(&lab, direction), usize::from(told_by_rst), "{state} {kind}");
-        drop((kept, later));
-    }
-}
-
-/// The program that has it is told by ECONNABORTED; nothing else of it is touched.
-#[test]
-#[ignore = "needs root: makes network namespaces"]
-fn the_program_sees_an_abort() {
-    let _alone = alone();
-    let lab = Lab::new(Family::V4).expect("a lab");
-    let make = || {
-        let listener = TcpListener::bind("127.0.0.1:20001").expect("free");
-        let client = TcpStream::connect("127.0.0.1:20001").expect("connected");
-        (listener.accept().expect("accepted").0, client, listener)
-    };
-    let (server, mut client, listener) = lab.run_in(Side::Client, make).expect("runs");
-    let port = client.local_addr().expect("bound").port().to_string();
-    let (lines, _) = kill(&lab, Side::Client, &["--lport", &port, "--yes"], 0);
-    assert_eq!((lines.len(), told(&lines[0]).0), (1, "killed"));
-    let error = client.read(&mut [0]).expect_err("aborted");
-    assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
-    assert!(ss(&lab, Side::Client).contains(&("LISTEN", 20001, 0)));
-    drop((server, listener));
 }
 
 /// `connect(AF_UNSPEC)`.

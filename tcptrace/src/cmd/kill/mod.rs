@@ -35,7 +35,7 @@ nothing proves to be old is not. Listeners are only killed with --state listen.
 
 What the peer sees: RST, if the socket was in ESTABLISHED, CLOSE_WAIT, FIN_WAIT1, FIN_WAIT2 or (both ends connected) \
 SYN_RECV; connections that a killed listener had not handed out are reset too. Otherwise nothing: SYN_SENT, LAST_ACK, \
-CLOSING, half-open requests, TIME_WAIT and orphans in FIN_WAIT2 just vanish. A program that still has the socket gets \
+CLOSING, half-open requests and minisockets (TIME_WAIT, most orphans in FIN_WAIT2) just vanish. A program that still has the socket gets \
 ECONNABORTED.
 
 Every result goes to syslog (authpriv); with --audit also to a file, which must have recorded the intention before the \
@@ -45,9 +45,9 @@ Exit codes: 0 shown, or done as asked (a socket that was gone already or had cha
 2 a socket that should have been killed was not, or nothing could be done.
 
 Examples:
-  tcptrace kill --state fin-wait-1 --older-than 5m --port 10000        show them
+  tcptrace kill --state fin-wait-1 --older-than 5m --port 10000
   sudo tcptrace kill --state fin-wait-1 --older-than 5m --port 10000 --yes
-  sudo tcptrace kill --flow 4711 --yes                                 one, by its cookie (`watch`, `ss -e`)
+  sudo tcptrace kill --flow 4711 --yes
   sudo tcptrace kill --state close-wait --uid www-data --audit /var/log/killed --yes")]
 pub struct Args {
     /// Kill them; without it they are only shown
@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "netns", help_heading = "Filter")]
     all_netns: bool,
     /// Kill none if there are more than this
-    #[arg(long, default_value_t = 1000, value_parser = max, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_parser = max, value_name = "N", allow_hyphen_values = true)]
     max: usize,
     /// Append what is done to this file, too: who, when, which socket, what came of it
     #[arg(long, value_name = "FILE", help_heading = "Output")]
