@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, snapshot, stat, stuck, watch},
+    cmd::{doctor, kill, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -33,6 +33,8 @@ pub enum Command {
     Stat(Box<stat::Args>),
     /// Which connections do not move: why, whose they are, until when, what to do
     Stuck(Box<stuck::Args>),
+    /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
+    Kill(Box<kill::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
     #[cfg(feature = "lab")]
     Lab(crate::cmd::lab::Args),

@@ -12,6 +12,7 @@ pub mod enrich;
 pub mod error;
 pub mod event;
 pub mod flow;
+pub mod kill;
 pub mod process;
 pub mod run;
 pub mod sight;

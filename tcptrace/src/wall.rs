@@ -45,6 +45,12 @@ impl Wall {
         self.local.finish(nanosecond / 1_000_000, 3, "")
     }
 
+    /// The local time as syslog has it (RFC 3164): `Jan  2 15:04:05`.
+    pub fn syslog(&self, boot_ns: u64) -> String {
+        let time = Timestamp::from_second(self.split(boot_ns).0).unwrap_or(Timestamp::UNIX_EPOCH);
+        time.to_zoned(self.zone.clone()).strftime("%b %e %H:%M:%S").to_string()
+    }
+
     fn split(&self, boot_ns: u64) -> (i64, u64) {
         let ns = boot_ns.cast_signed().saturating_add(self.offset_ns);
         (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000).cast_unsigned())

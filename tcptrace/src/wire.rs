@@ -2,6 +2,7 @@
 //! renamed.
 
 pub mod finding;
+pub mod kill;
 mod sight;
 pub mod stat;
 mod summary;
@@ -274,6 +275,13 @@ fn line(
         owner: owner.as_ref().map(|owner| owner_json(owner, place)),
     };
     serde_json::to_writer(&mut *out, &line)?;
+    join(out, body)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+/// Adds the fields of one more object to the one that `out` ends with.
+fn join(out: &mut Vec<u8>, body: impl Serialize) -> serde_json::Result<()> {
     // Neither object is empty: the brace that ends the first becomes the comma, the one that begins the second goes.
     let begins = out.len() - 1;
     out.truncate(begins);
@@ -281,7 +289,6 @@ fn line(
     if let Some(brace) = out.get_mut(begins) {
         *brace = b',';
     }
-    out.push(b'\n');
     Ok(())
 }
 

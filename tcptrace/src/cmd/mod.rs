@@ -2,6 +2,7 @@
 
 pub mod doctor;
 mod filter_args;
+pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod snapshot;
@@ -21,6 +22,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stuck(args) => return stuck::run(*args),
         Command::Watch(args) => watch::run(*args),
         Command::Stat(args) => stat::run(*args),
+        Command::Kill(args) => kill::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -185,9 +185,8 @@ pub(super) fn check_machine() -> Result<(), StartError> {
     }
     let missing = Privileges::read().missing();
     if !missing.is_empty() {
-        let command: Vec<_> = std::env::args().map(|word| quoted(&word)).collect();
         let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
-        return Err(StartError::Capability { missing, command: command.join(" "), program });
+        return Err(StartError::Capability { missing, command: typed(), program });
     }
     // Up to 5.10 maps count against this limit; where it may not be raised the maps themselves will tell.
     if version.is_some_and(|version| version < (5, 11)) {
@@ -197,6 +196,12 @@ pub(super) fn check_machine() -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// What the user typed, as a shell takes it.
+pub(crate) fn typed() -> String {
+    let words: Vec<_> = std::env::args_os().map(|word| quoted(&word.to_string_lossy())).collect();
+    words.join(" ")
 }
 
 /// A word as a shell takes it.

@@ -6,6 +6,8 @@ use std::fs;
 const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
 /// Enough by itself.
 const SYS_ADMIN: u32 = 21;
+/// Ending other programs' sockets, among much else.
+const NET_ADMIN: u32 = 12;
 /// Looking into other users' processes.
 const SYS_PTRACE: u32 = 19;
 
@@ -61,6 +63,11 @@ impl Privileges {
     /// Network namespaces that are not ours can be entered.
     pub fn enters_namespaces(&self) -> bool {
         self.has(SYS_ADMIN)
+    }
+
+    /// The kernel ends sockets for us, if this user namespace owns their network namespace.
+    pub fn destroys_sockets(&self) -> bool {
+        self.has(NET_ADMIN)
     }
 
     fn has(&self, number: u32) -> bool {

@@ -1,6 +1,7 @@
 //! For people: lines, tables, units, colour. Reads what the ledger says; decides nothing.
 
 pub mod finding;
+pub mod kill;
 mod line;
 pub mod resync;
 pub mod stat;

@@ -1,5 +1,6 @@
 //! Help, and what is refused: no root needed.
 
+use crate::kill;
 use crate::lab::*;
 use crate::run::*;
 use crate::works::*;
@@ -39,6 +40,7 @@ fn both_helps_of_each_command_list_every_flag() {
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
+    let kill = listed("kill");
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -47,10 +49,14 @@ fn every_flag_has_its_tests() {
     let rest: BTreeSet<_> = lab.iter().filter(|flag| *flag != "--list").cloned().collect();
     assert_eq!(tested, rest, "good values of `lab`");
 
-    let any_value = ["--comm", "--btf", "--summary", "--list", "--all-netns"];
-    for (name, flags) in [("watch", &watch), ("stat", &stat), ("lab", &lab), ("doctor", &doctor)] {
+    let any_value = ["--comm", "--btf", "--summary", "--list", "--all-netns", "--yes"];
+    let all = [("watch", &watch), ("stat", &stat), ("kill", &kill), ("lab", &lab), ("doctor", &doctor)];
+    for (name, flags) in all {
         for flag in flags.iter().filter(|flag| !any_value.contains(&flag.as_str())) {
-            let refused = REFUSED.iter().any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
+            let refused = REFUSED
+                .iter()
+                .chain(kill::REFUSED)
+                .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
         }
@@ -207,7 +213,7 @@ pub fn assert_refused(args: &[&str], said: &[&str]) {
 
 #[test]
 fn bad_input_is_refused_with_a_message_that_helps() {
-    REFUSED.iter().for_each(|(args, said)| assert_refused(args, said));
+    REFUSED.iter().chain(kill::REFUSED).for_each(|(args, said)| assert_refused(args, said));
 }
 
 #[test]
@@ -253,7 +259,9 @@ fn scenarios_are_listed() {
 /// Nobody reads: that is an end, not an error.
 #[test]
 fn what_is_only_printed_may_go_into_a_closed_pipe() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 11] = [
+        &["kill", "--port", "1"],
+        &["kill", "--port", "1", "--format", "json"],
         &["stat"],
         &["stat", "--format", "json"],
         &["stat", "50ms"],
@@ -279,6 +287,7 @@ fn what_is_only_printed_may_go_into_a_closed_pipe() {
 fn a_full_disk_is_an_error() {
     for args in [
         &["lab", "--list"] as &[_],
+        &["kill", "--port", "1"],
         &["stat"],
         &["stat", "50ms"],
         &["doctor"],

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod codec;
+mod destroy;
 mod dump;
 mod query;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::{
 };
 pub use ahead::Ahead;
 use codec::{End, Reader, Reply, Request};
+pub use destroy::Destroyed;
 pub use dump::{Dump, DumpCounts};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 pub use query::{Detail, Family, Query, States};

@@ -12,6 +12,8 @@ pub(super) type Long = U64<NativeEndian>;
 pub(super) const BY_FAMILY: u16 = 20;
 /// The older request, which alone lists both families in one walk.
 pub(super) const BOTH_FAMILIES: u16 = 18;
+/// SOCK_DESTROY (4.5): a request for one family that ends the socket it names.
+pub(super) const DESTROY: u16 = 21;
 pub(super) const NOOP: u16 = 1;
 pub(super) const ERROR: u16 = 2;
 pub(super) const DONE: u16 = 3;

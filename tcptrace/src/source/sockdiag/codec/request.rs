@@ -3,11 +3,12 @@
 use super::{
     super::query::{Detail, Family, Query},
     abi::{
-        ATTRIBUTE_INFO, ATTRIBUTE_MEMORY, BOTH_FAMILIES, BY_FAMILY, BothFamilies, ByFamily, Header, SocketId,
+        ATTRIBUTE_INFO, ATTRIBUTE_MEMORY, BOTH_FAMILIES, BY_FAMILY, BothFamilies, ByFamily, DESTROY, Header,
+        SocketId,
     },
 };
 use crate::event::Ends;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// `INET_DIAG_NOCOOKIE`, twice: the kernel compares none.
@@ -43,29 +44,17 @@ impl Request {
 
     /// Asks for one socket, with all detail. Cookie 0: whatever its cookie is.
     pub(in super::super) fn look(ends: &Ends, interface: u32, cookie: u64, sequence: u32) -> Self {
-        // By IPv4 addresses the kernel finds IPv6 sockets with mapped addresses, too.
-        let (family, [local, remote]) = match (unmapped(ends.local), unmapped(ends.remote)) {
-            (Some(local), Some(remote)) => (Family::Inet, [local, remote]),
-            _ => (Family::Inet6, [ends.local, ends.remote]),
-        };
         let cookie = if cookie == 0 { NO_COOKIE } else { cookie };
-        let id = SocketId {
-            lport: ends.lport.into(),
-            rport: ends.rport.into(),
-            local,
-            remote,
-            interface: interface.into(),
-            cookie: [(cookie as u32).into(), ((cookie >> 32) as u32).into()],
-        };
-        let body = ByFamily {
-            family: number(family),
-            protocol: libc::IPPROTO_TCP as u8,
-            extensions: extensions(Detail::Full),
-            pad: 0,
-            states: u32::MAX.into(),
-            id,
-        };
+        let body = one(ends, interface, cookie, extensions(Detail::Full));
         Self::new(BY_FAMILY, NLM_F_REQUEST, sequence, body.as_bytes())
+    }
+
+    /// Asks the kernel to end one socket, and to say what came of it.
+    pub(in super::super) fn destroy(ends: &Ends, interface: u32, cookie: u64, sequence: u32) -> Self {
+        // Never without a cookie: whatever has these ends would be ended. No socket has cookie 0.
+        let cookie = if cookie == NO_COOKIE { 0 } else { cookie };
+        let body = one(ends, interface, cookie, 0);
+        Self::new(DESTROY, NLM_F_REQUEST | NLM_F_ACK, sequence, body.as_bytes())
     }
 
     pub(super) fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Self {
@@ -86,6 +75,31 @@ impl Request {
     /// What to send.
     pub(in super::super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// Names one socket.
+fn one(ends: &Ends, interface: u32, cookie: u64, extensions: u8) -> ByFamily {
+    // By IPv4 addresses the kernel finds IPv6 sockets with mapped addresses, too.
+    let (family, [local, remote]) = match (unmapped(ends.local), unmapped(ends.remote)) {
+        (Some(local), Some(remote)) => (Family::Inet, [local, remote]),
+        _ => (Family::Inet6, [ends.local, ends.remote]),
+    };
+    let id = SocketId {
+        lport: ends.lport.into(),
+        rport: ends.rport.into(),
+        local,
+        remote,
+        interface: interface.into(),
+        cookie: [(cookie as u32).into(), ((cookie >> 32) as u32).into()],
+    };
+    ByFamily {
+        family: number(family),
+        protocol: libc::IPPROTO_TCP as u8,
+        extensions,
+        pad: 0,
+        states: u32::MAX.into(),
+        id,
     }
 }
 

@@ -197,6 +197,27 @@ fn requests_are_what_the_kernel_expects() {
     assert_eq!(Request::look(&v6, 0, 1, 9).bytes()[16], libc::AF_INET6 as u8);
 }
 
+/// As sock_destroy of iproute2 has it: SOCK_DESTROY, with an answer in any case, and always with a cookie.
+#[test]
+fn a_socket_is_destroyed_by_its_cookie() {
+    let sight = one(&fixed(1, 0));
+    let request = Request::destroy(&sight.ends, 3, sight.cookie, 9);
+    assert_eq!(request.bytes()[..16], [72, 0, 0, 0, 21, 0, 5, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+    let look = Request::look(&sight.ends, 3, sight.cookie, 9);
+    assert_eq!(request.bytes()[16..18], look.bytes()[16..18]);
+    assert_eq!(request.bytes()[20..], look.bytes()[20..], "the same socket");
+    let v6 = Ends { local: [1; 16], ..sight.ends };
+    assert_eq!(Request::destroy(&v6, 0, 1, 9).bytes()[16], libc::AF_INET6 as u8);
+    for no_cookie in [0, u64::MAX] {
+        let request = Request::destroy(&sight.ends, 0, no_cookie, 9);
+        assert_eq!(
+            request.bytes()[64..],
+            [0; 8],
+            "no socket has it; with all ones the kernel would compare none"
+        );
+    }
+}
+
 #[test]
 fn states_are_a_set() {
     let all = States::of(TcpState::ALL.into_iter().filter(|state| *state != TcpState::Close));
