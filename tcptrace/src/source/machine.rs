@@ -11,6 +11,7 @@ use super::{
     tracefs,
 };
 use std::path::Path;
+use tcptrace_common::layout::ABSENT;
 
 /// How a fact bears on tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +104,8 @@ fn types() -> Check {
     match resolved.and_then(|btf| layout::resolve(&btf)) {
         Ok(offsets) => {
             let missing = layout::missing(&offsets);
-            let total = offsets.each().count();
-            let value = format!("{} of {total} members found", total - missing.len());
+            let found = offsets.each().filter(|(_, offset)| *offset != ABSENT).count();
+            let value = format!("{found} of {} members found", found + missing.len());
             match missing.as_slice() {
                 [] => Check::new(NAME, Status::Good, value),
                 missing => Check::new(NAME, Status::Note, value)
