@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, kill, snapshot, stat, stuck, watch},
+    cmd::{doctor, explain, kill, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -33,6 +33,8 @@ pub enum Command {
     Stat(Box<stat::Args>),
     /// Which connections do not move: why, whose they are, until when, what to do
     Stuck(Box<stuck::Args>),
+    /// The whole story of a connection: what happened, how it stands, what it means, what is still tried
+    Explain(explain::Args),
     /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
     Kill(Box<kill::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
@@ -159,6 +161,21 @@ pub fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A cookie as tcptrace prints it, or as `ss -e` does.
+pub fn cookie(text: &str) -> Result<u64, String> {
+    let hexadecimal = text.strip_prefix("sk:").or_else(|| text.strip_prefix("0x"));
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = match hexadecimal {
+        Some(digits) if plain(digits) => u64::from_str_radix(digits, 16).ok(),
+        None if plain(text) => text.parse().ok(),
+        _ => None,
+    };
+    // All ones is how a request says that it has none.
+    number.filter(|cookie| ![0, u64::MAX].contains(cookie)).ok_or_else(|| {
+        format!("{text:?} is not a cookie; valid are 4711 (as in `watch`) and sk:1267 (hexadecimal, as in `ss -e`)")
+    })
+}
+
 /// A ring size in bytes, with a unit or without: `8MiB`, `512k`, `65536`.
 pub fn ring_size(text: &str) -> Result<u32, String> {
     const MAX: u64 = 1 << 30;
@@ -220,6 +237,18 @@ mod tests {
         assert_eq!(ring_size("4096"), Ok(4096));
         for bad in ["", "0", "2GiB", "-1", "8MB/s", "99999999999999999999"] {
             assert!(ring_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_read_as_both_tools_print_them() {
+        assert_eq!(cookie("4711"), Ok(4711));
+        assert_eq!(cookie("sk:1a2b"), Ok(0x1a2b));
+        assert_eq!(cookie("0x1A2B"), Ok(0x1a2b));
+        for bad in
+            ["", "0", "sk:0", "sk:", "0x", "1a2b", "-1", "+1", "sk:+1", "18446744073709551615", "sk:xyz"]
+        {
+            assert!(cookie(bad).is_err(), "{bad}");
         }
     }
 }

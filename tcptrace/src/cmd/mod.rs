@@ -1,10 +1,12 @@
 //! The commands, one a file: arguments, help, and what they do.
 
 pub mod doctor;
+pub mod explain;
 mod filter_args;
 pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
+mod observer;
 pub mod snapshot;
 pub mod stat;
 pub mod stuck;
@@ -20,6 +22,7 @@ use crate::{cli::Command, error::EXIT_OK, tell};
 pub fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Stuck(args) => return stuck::run(*args),
+        Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => watch::run(*args),
         Command::Stat(args) => stat::run(*args),
         Command::Kill(args) => kill::run(*args),

@@ -1,33 +1,26 @@
 //! `tcptrace stuck`: which connections do not move, why, whose they are, until when, and what to do.
 
-pub mod observer;
-
 use super::{
     block_on,
     filter_args::FilterArgs,
-    trace::{Format, quietly},
+    observer::{Plan, Show, observe},
+    trace::Format,
 };
 use crate::{
     cli,
     diagnose::{Diagnosis, Scene, group::group},
-    error::{EXIT_FOUND, EXIT_OK, StartError},
-    run::{Next, Run, Signals, Wanted, look::Looks},
-    source::{
-        filter::FilterSpec,
-        live::{Live, wall_offset_ns},
-        load::{HookChoice, LoadOptions, RetransmitChoice},
-        netns,
-    },
-    tell,
+    enrich::Places,
+    error::{EXIT_FOUND, EXIT_OK},
+    flow::owner::Owner,
+    source::{live::wall_offset_ns, netns},
     view::{self, ColorChoice, Palette},
     wall::Wall,
     wire,
 };
 use anyhow::Context;
-use observer::{Observer, Show};
+use hashbrown::{HashMap, HashSet};
 use std::{
     io::{self, Write},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -46,6 +39,9 @@ pub struct Args {
     /// Network namespace, instead of all: a name of `ip netns`, a pid, a file, or net:[number]
     #[arg(long, value_name = "NETNS", help_heading = "Filter")]
     netns: Vec<String>,
+    /// Command of the process that opened or closed the connection; hides those whose owner is unknown
+    #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
+    comm: Vec<String>,
     /// Not moving for longer than this, instead of the limits of each state: 90s, 5m
     #[arg(long, value_parser = cli::duration, allow_hyphen_values = true, value_name = "TIME", help_heading = "Filter")]
     older_than: Option<Duration>,
@@ -77,98 +73,43 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.filter.spec()?;
     let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
     filter.netns = netns.map_err(anyhow::Error::msg).context("--netns")?;
-    let looks = if args.watch.is_some() { u64::MAX } else { 2 };
-    let every = args.watch.unwrap_or(args.watch_for);
     // A flow is judged by all its states: which are shown is decided at the end.
     let states = std::mem::take(&mut filter.states);
     let output = Output {
         states,
+        comms: args.comm,
         older_than: args.older_than,
         verbose: args.verbose,
         again: args.watch.is_some(),
         format: args.format,
         palette: Palette::new(args.color),
         wall: Wall::new(wall_offset_ns()),
+        places: Places::new(),
         line: Vec::new(),
         found: false,
     };
-    let mut observer = Observer::new(&filter, args.older_than, looks, output);
-    let found = block_on(async {
-        let signals = Signals::listen()?;
-        let traced = if args.no_trace { Err("--no-trace".to_owned()) } else { start(&filter) };
-        match traced {
-            Ok(live) => {
-                observer.traced();
-                let wanted = Wanted {
-                    filter,
-                    max_flows: crate::flow::DEFAULT_MAX_FLOWS,
-                    resync: Some(every),
-                    eager: args.watch.is_none(),
-                };
-                let run = Run::new(signals, live, wanted);
-                let ended = run.until_stopped(None, std::future::pending(), &mut observer).await;
-                ended.context("cannot write to standard output")?;
-            }
-            Err(why) => {
-                observer.not_traced(why);
-                look_again(signals, filter, every, looks, &mut observer).await?;
-            }
-        }
-        Ok(observer.show.found)
-    })?;
-    Ok(if found { EXIT_FOUND } else { EXIT_OK })
-}
-
-/// Starts to trace; the first line of why not.
-pub(super) fn start(filter: &FilterSpec) -> Result<Live, String> {
-    let options = LoadOptions {
-        hooks: HookChoice::default(),
-        retransmit: RetransmitChoice::default(),
-        ring_bytes: RING_BYTES,
-        btf: Some(PathBuf::from(crate::source::btf::KERNEL_BTF)),
-        filter: filter.clone(),
+    let plan = Plan {
+        filter,
+        older_than: args.older_than,
+        every: args.watch.unwrap_or(args.watch_for),
+        looks: args.watch.is_none().then_some(2),
+        no_trace: args.no_trace,
     };
-    Live::start(&options).map_err(|error| match error {
-        StartError::Capability { missing, .. } => format!("tracing needs {}", missing.join(" and ")),
-        error => error.to_string().lines().next().unwrap_or_default().to_owned(),
-    })
-}
-
-/// The default of `watch --ring-size`.
-const RING_BYTES: u32 = 8 << 20;
-
-/// Without a trace: two looks, or one after the other.
-async fn look_again(
-    mut signals: Signals,
-    filter: FilterSpec,
-    every: Duration,
-    most: u64,
-    observer: &mut Observer<Output>,
-) -> anyhow::Result<()> {
-    let mut looks = Looks::new(filter);
-    for number in 1..=most {
-        match looks.look(observer) {
-            Ok(Next::Continue) if number < most => {}
-            Ok(_) => break,
-            Err(error) => return quietly(Err(error)).map(drop),
-        }
-        tokio::select! {
-            () = signals.any() => break,
-            () = tokio::time::sleep(every) => {}
-        }
-    }
-    Ok(())
+    let output = block_on(observe(plan, output))?;
+    Ok(if output.found { EXIT_FOUND } else { EXIT_OK })
 }
 
 /// Standard output, in either format.
 struct Output {
     states: Vec<crate::event::TcpState>,
+    comms: Vec<String>,
     older_than: Option<Duration>,
     verbose: bool,
     again: bool,
     format: Format,
     palette: Palette,
     wall: Wall,
+    places: Places,
     line: Vec<u8>,
     found: bool,
 }
@@ -179,19 +120,35 @@ impl Show for Output {
         if !self.states.is_empty() {
             diagnosis.findings.retain(|finding| self.states.contains(&finding.subject.state));
         }
+        if !self.comms.is_empty() {
+            let of = |owner: &Option<Owner>| {
+                owner
+                    .as_ref()
+                    .is_some_and(|owner| self.comms.iter().any(|comm| **comm == *owner.process.comm))
+            };
+            diagnosis.findings.retain(|finding| of(&finding.subject.owner) || of(&finding.subject.closed_by));
+        }
         self.found = !diagnosis.findings.is_empty();
         match self.format {
             Format::Json => {
                 for finding in &diagnosis.findings {
-                    wire::finding::line(&mut self.line, &mut self.wall, scene.taken.from_ns, finding)?;
+                    wire::finding::line(
+                        &mut self.line,
+                        &mut self.wall,
+                        &mut self.places,
+                        scene.taken.from_ns,
+                        finding,
+                    )?;
                 }
                 wire::finding::end(&mut self.line, &mut self.wall, scene, &diagnosis, notes)?;
             }
             Format::Text => {
+                let made_in = made_in(&mut self.places, &diagnosis);
                 let page = view::finding::Page {
                     palette: &self.palette,
                     verbose: self.verbose,
                     older_than: self.older_than,
+                    made_in,
                     time: self.again.then(|| self.wall.clock(scene.taken.from_ns).to_owned()),
                 };
                 let counts = view::finding::Counts::new(scene, &diagnosis);
@@ -205,9 +162,11 @@ impl Show for Output {
     }
 }
 
-/// Says that nothing could be traced, and what that costs.
-pub(super) fn tell_untraced(why: &str) {
-    tell!(
-        "not traced ({why}): bursts of refusals and resets, failed sends, and who closed an orphan are not seen"
-    );
+/// Where sockets were made that nobody is known to own.
+pub(super) fn made_in(places: &mut Places, diagnosis: &Diagnosis) -> HashMap<u64, String> {
+    let unowned = diagnosis.findings.iter().map(|finding| &finding.subject);
+    let unowned = unowned.filter(|subject| subject.owner.is_none() && subject.closed_by.is_none());
+    let ids: HashSet<u64> = unowned.filter_map(|subject| subject.cgroup).collect();
+    let named = |id| Some((id, places.of(id).filter(|place| !place.is_root())?.name().to_owned()));
+    ids.into_iter().filter_map(named).collect()
 }

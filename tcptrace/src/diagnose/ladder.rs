@@ -154,7 +154,7 @@ pub fn probing(stall: Stall, backoff: u32, answered: bool, rule: Rule, orphan: b
 }
 
 /// How long the SYN's time-out number `number` is: the first `linear` repetitions keep the pace of the first (6.5).
-fn syn_interval(stall: &Stall, number: u64, linear: u64) -> u64 {
+pub fn syn_interval(stall: &Stall, number: u64, linear: u64) -> u64 {
     let base = RTO_FIRST_NS.min(stall.rto_ns.max(1));
     let doublings = number.saturating_sub(linear + 1).min(40);
     base.saturating_mul(1 << doublings).min(stall.rto_max_ns)

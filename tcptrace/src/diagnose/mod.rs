@@ -8,6 +8,7 @@ pub mod history;
 pub mod ladder;
 pub mod limits;
 mod memory;
+pub mod retries;
 mod rules;
 pub mod scene;
 

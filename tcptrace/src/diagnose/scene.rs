@@ -85,12 +85,14 @@ pub struct Look {
     unaccepted: HashMap<(u32, u16), u64>,
     sockets: u64,
     taken: Taken,
+    /// Sockets in order are kept too.
+    everything: bool,
 }
 
 impl Look {
-    /// Nothing looked at yet. `settings`: of each namespace.
-    pub fn new(settings: HashMap<u32, Arc<Settings>>) -> Self {
-        Self { settings, ..Self::default() }
+    /// Nothing looked at yet. `settings`: of each namespace. `everything`: sockets that are in order become cases too.
+    pub fn new(settings: HashMap<u32, Arc<Settings>>, everything: bool) -> Self {
+        Self { settings, everything, ..Self::default() }
     }
 
     /// Takes a socket. `told` is asked for only where it matters: most sockets are in order.
@@ -105,7 +107,9 @@ impl Look {
         match sight.state {
             TcpState::TimeWait => {
                 *self.time_wait.entry(sight.netns).or_default() += 1;
-                return;
+                if !self.everything {
+                    return;
+                }
             }
             TcpState::Established | TcpState::CloseWait if unaccepted => {
                 *self.unaccepted.entry((sight.netns, sight.ends.lport)).or_default() += 1;
@@ -132,7 +136,7 @@ impl Look {
         settings: Arc<Settings>,
         told: impl FnOnce() -> Told,
     ) {
-        if sight.state == TcpState::Established && !stalls(sight) {
+        if sight.state == TcpState::Established && !stalls(sight) && !self.everything {
             return;
         }
         let mut told = told();

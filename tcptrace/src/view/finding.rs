@@ -12,6 +12,7 @@ use crate::{
     },
     sight::Kind,
 };
+use hashbrown::HashMap;
 use std::io::{self, Write};
 
 /// How a page is written.
@@ -24,6 +25,8 @@ pub struct Page<'a> {
     pub older_than: Option<std::time::Duration>,
     /// The time of day, where one page follows another.
     pub time: Option<String>,
+    /// Names of the units or containers that sockets without an owner were made in, by cgroup.
+    pub made_in: HashMap<u64, String>,
 }
 
 /// What a look came to, in numbers.
@@ -116,7 +119,12 @@ impl Page<'_> {
     fn group(&self, out: &mut impl Write, group: &Group) -> io::Result<()> {
         let Palette { strong, bad, dim, .. } = self.palette;
         let Some(oldest) = group.oldest() else { return Ok(()) };
-        writeln!(out, "{bad}{}{bad:#}  {strong}{}{strong:#}", oldest.name, title(group, oldest))?;
+        writeln!(
+            out,
+            "{bad}{}{bad:#}  {strong}{}{strong:#}",
+            oldest.name,
+            title(group, oldest, &self.made_in)
+        )?;
         writeln!(out, "  {}", oldest.verdict)?;
         writeln!(out, "  {dim}ends:{dim:#} {}", deadline(group, oldest))?;
         for setting in &oldest.settings {
@@ -138,7 +146,7 @@ impl Page<'_> {
             ends(subject),
             subject.state.name(),
             age(finding.age).map(|age| format!(" for {age} ({})", finding.age_from)).unwrap_or_default(),
-            whose(subject).map(|whose| format!(", {whose}")).unwrap_or_default()
+            whose(subject, &self.made_in).map(|whose| format!(", {whose}")).unwrap_or_default()
         )?;
         writeln!(out, "      {}: {}", finding.confidence.name(), finding.verdict)?;
         for evidence in &finding.evidence {
@@ -160,7 +168,7 @@ fn plural(count: u64, what: &str) -> String {
 }
 
 /// `412 × FIN_WAIT1 to 10.0.0.9:10000, oldest 93 s, closed by nginx/4242`
-fn title(group: &Group, oldest: &Finding) -> String {
+fn title(group: &Group, oldest: &Finding, made_in: &HashMap<u64, String>) -> String {
     let subject = &oldest.subject;
     let single = group.findings.len() == 1 && group.count == 1;
     let mut text = if single {
@@ -171,7 +179,7 @@ fn title(group: &Group, oldest: &Finding) -> String {
     if let Some(age) = age(oldest.age) {
         text += &if single { format!(", for {age}") } else { format!(", oldest {age}") };
     }
-    if let Some(whose) = whose(subject) {
+    if let Some(whose) = whose(subject, made_in) {
         text += &format!(", {whose}");
     }
     text
@@ -212,7 +220,7 @@ pub fn age(age: Option<Span>) -> Option<String> {
 }
 
 /// `closed by nginx/4242`, `of nginx/4242, descriptor 7`
-pub fn whose(subject: &Subject) -> Option<String> {
+pub fn whose(subject: &Subject, made_in: &HashMap<u64, String>) -> Option<String> {
     let name = |owner: &Owner| {
         let guess = if owner.source == Source::Listener { "?" } else { "" };
         format!("{}/{}{guess}", owner.process.comm, owner.process.pid)
@@ -225,7 +233,7 @@ pub fn whose(subject: &Subject) -> Option<String> {
             Some(format!("of {}{fd}", name(owner)))
         }
         (Some(closer), None) => Some(format!("closed by {}", name(closer))),
-        (None, None) => None,
+        (None, None) => made_in.get(&subject.cgroup?).map(|place| format!("made in {place}")),
     }
 }
 

@@ -59,18 +59,7 @@ impl Lines {
         let owner = owner(&entry.who);
         self.ends_width = self.ends_width.max(ends.len().min(MAX_ENDS_WIDTH));
         self.owner_width = self.owner_width.max(owner.len());
-        self.text.clear();
-        // Writing to a String cannot fail.
-        let style = match &entry.what {
-            What::Transition { old, new, in_state, by: _, known } => {
-                self.transition(*old, *new, *in_state, *known)
-            }
-            What::Retransmit(event) => self.retransmit(event),
-            What::Reset(event) => self.reset(event),
-            What::Close(closed) => self.close(closed),
-            What::Sight(seen) => self.sight(seen),
-            What::State { state, in_state, left_ns, .. } => self.state(*state, *in_state, *left_ns),
-        };
+        let style = self.describe(entry);
         let dim = self.palette.dim;
         let (ends_width, owner_width) = (self.ends_width, self.owner_width);
         writeln!(
@@ -79,6 +68,32 @@ impl Lines {
             wall.clock(entry.time_ns),
             self.text
         )
+    }
+
+    /// Time and event only: where it is plain whose they are.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn event(&mut self, out: &mut impl Write, wall: &mut Wall, entry: &Entry) -> io::Result<()> {
+        let style = self.describe(entry);
+        let dim = self.palette.dim;
+        writeln!(out, "{dim}{}{dim:#} {style}{}{style:#}", wall.clock(entry.time_ns), self.text)
+    }
+
+    /// Makes the text of what happened, and gives its style.
+    fn describe(&mut self, entry: &Entry) -> Style {
+        self.text.clear();
+        // Writing to a String cannot fail.
+        match &entry.what {
+            What::Transition { old, new, in_state, by: _, known } => {
+                self.transition(*old, *new, *in_state, *known)
+            }
+            What::Retransmit(event) => self.retransmit(event),
+            What::Reset(event) => self.reset(event),
+            What::Close(closed) => self.close(closed),
+            What::Sight(seen) => self.sight(seen),
+            What::State { state, in_state, left_ns, .. } => self.state(*state, *in_state, *left_ns),
+        }
     }
 
     fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>, known: Known) -> Style {

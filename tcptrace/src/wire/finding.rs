@@ -3,7 +3,8 @@
 use super::{End, FlowText, OwnerJson, VERSION, local, owner_json, plain, remote};
 use crate::{
     diagnose::{Deadline, Diagnosis, Evidence, Finding, OnTheWay, Scene, Setting, limits::Limit},
-    flow::FlowId,
+    enrich::{Place, Places},
+    flow::{FlowId, owner::Owner},
     wall::Wall,
 };
 use serde::Serialize;
@@ -26,6 +27,7 @@ struct Line<'a> {
     owner: Option<OwnerJson<'a>>,
     owner_fd: Option<u32>,
     closed_by: Option<OwnerJson<'a>>,
+    made_in: Option<&'a str>,
     name: &'static str,
     state: &'static str,
     socket: &'static str,
@@ -63,8 +65,17 @@ struct Governs<'a> {
 ///
 /// # Errors
 /// None: memory is all it writes to.
-pub fn line(out: &mut Vec<u8>, wall: &mut Wall, taken_ns: u64, finding: &Finding) -> serde_json::Result<()> {
+pub fn line(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    places: &mut Places,
+    taken_ns: u64,
+    finding: &Finding,
+) -> serde_json::Result<()> {
+    let made_in = finding.subject.cgroup.and_then(|id| places.of(id)).filter(|place| !place.is_root());
     let subject = &finding.subject;
+    let mut place = |owner: &Option<Owner>| places.of_owner(&owner.as_ref()?.process);
+    let (place, closer) = (place(&subject.owner), place(&subject.closed_by));
     let ends = &subject.ends;
     let known = |address: &[u8; 16], port: u16| port != 0 || *address != [0; 16];
     let (here, there) = (known(&ends.local, ends.lport), known(&ends.remote, ends.rport));
@@ -90,9 +101,10 @@ pub fn line(out: &mut Vec<u8>, wall: &mut Wall, taken_ns: u64, finding: &Finding
         local: here.then(|| local(ends)),
         remote: there.then(|| remote(ends)),
         role: subject.role.name(),
-        owner: subject.owner.as_ref().map(|owner| owner_json(owner, None)),
+        owner: subject.owner.as_ref().map(|owner| owner_json(owner, place.as_deref())),
         owner_fd: subject.fd,
-        closed_by: subject.closed_by.as_ref().map(|owner| owner_json(owner, None)),
+        closed_by: subject.closed_by.as_ref().map(|owner| owner_json(owner, closer.as_deref())),
+        made_in: made_in.as_deref().map(Place::name),
         name: finding.name,
         state: subject.state.name(),
         socket: subject.kind.name(),

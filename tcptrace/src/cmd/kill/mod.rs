@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_parser = cli::duration, value_name = "TIME", allow_hyphen_values = true, help_heading = "Filter")]
     older_than: Option<Duration>,
     /// Cookie of a socket: a number, or hexadecimal as in `ss -e`: sk:1a2b, 0x1a2b
-    #[arg(long, value_parser = cookie, value_name = "COOKIE", value_delimiter = ',', help_heading = "Filter")]
+    #[arg(long, value_parser = cli::cookie, value_name = "COOKIE", value_delimiter = ',', help_heading = "Filter")]
     flow: Vec<u64>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -86,21 +86,6 @@ fn max(text: &str) -> Result<usize, String> {
         Ok(most) if most > 0 => Ok(most),
         _ => Err(format!("{text:?} is not a number of sockets; valid are 1 and more")),
     }
-}
-
-/// A cookie as tcptrace prints it, or as `ss -e` does.
-fn cookie(text: &str) -> Result<u64, String> {
-    let hexadecimal = text.strip_prefix("sk:").or_else(|| text.strip_prefix("0x"));
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = match hexadecimal {
-        Some(digits) if plain(digits) => u64::from_str_radix(digits, 16).ok(),
-        None if plain(text) => text.parse().ok(),
-        _ => None,
-    };
-    // All ones is how a request says that it has none.
-    number.filter(|cookie| ![0, u64::MAX].contains(cookie)).ok_or_else(|| {
-        format!("{text:?} is not a cookie; valid are 4711 (as in `watch`) and sk:1267 (hexadecimal, as in `ss -e`)")
-    })
 }
 
 /// Shows them, or ends them.
@@ -234,22 +219,5 @@ impl Kernel for Diags {
 
     fn destroy(&mut self, sight: &Sight) -> Result<Destroyed, String> {
         self.of(sight)?.destroy(sight).map_err(|error| error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cookies_are_read_as_both_tools_print_them() {
-        assert_eq!(cookie("4711"), Ok(4711));
-        assert_eq!(cookie("sk:1a2b"), Ok(0x1a2b));
-        assert_eq!(cookie("0x1A2B"), Ok(0x1a2b));
-        for bad in
-            ["", "0", "sk:0", "sk:", "0x", "1a2b", "-1", "+1", "sk:+1", "18446744073709551615", "sk:xyz"]
-        {
-            assert!(cookie(bad).is_err(), "{bad}");
-        }
     }
 }

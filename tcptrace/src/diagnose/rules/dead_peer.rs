@@ -4,7 +4,8 @@ use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{
         case::{number, seconds},
-        ladder, limits,
+        ladder::{self, Ladder},
+        limits,
     },
     event::TcpState,
     sight::TimerKind,
@@ -103,9 +104,7 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
     if case.options().keepalive_interval_ns.is_none() {
         finding.missing.push("TCP_KEEPINTVL and TCP_KEEPCNT, which would change the deadline: only the BPF iterator shows them".to_owned());
     }
-    let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);
-    let most = own_probes.map(u64::from).or(case.settings.keepalive_probes).unwrap_or(9);
-    let ladder = ladder::keepalive(unanswered, u64::from(expires_ms) * 1_000_000, interval_ns, most);
+    let (_, ladder) = ladder(case, unanswered, u64::from(expires_ms) * 1_000_000);
     finding.deadline = Deadline::of(
         &ladder,
         "the kernel ends the connection; the program gets ETIMEDOUT",
@@ -113,4 +112,14 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
     );
     finding.next_step = format!("ping {}: is the host gone, or the path?", remote.ip());
     Some(finding)
+}
+
+/// The time between two keepalive probes, and those that are left.
+pub fn ladder(case: &Case, unanswered: u32, expires_ns: u64) -> (u64, Ladder) {
+    let options = case.options();
+    let own_interval = options.keepalive_interval_ns.filter(|ns| *ns > 0);
+    let own_probes = options.keepalive_probes.filter(|count| *count > 0).map(u64::from);
+    let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);
+    let most = own_probes.or(case.settings.keepalive_probes).unwrap_or(9);
+    (interval_ns, ladder::keepalive(unanswered, expires_ns, interval_ns, most))
 }

@@ -22,7 +22,16 @@ mod time_wait_pressure;
 mod words;
 mod zero_window_stall;
 
+pub use dead_peer::ladder as keepalive_ladder;
+pub use syn_ack_unanswered::ladder as syn_ack_ladder;
+pub use words::ladder as stall_ladder;
+
 use super::{Case, Deadline, Evidence, Finding, From, Judge, Rule, Scene, Setting};
+
+/// The SYNs that are left.
+pub fn syn_ladder(case: &Case) -> Option<super::ladder::Ladder> {
+    syn_unanswered::ladder(case).map(|(ladder, _)| ladder)
+}
 
 /// All of them.
 pub const RULES: &[Rule] = &[

@@ -64,7 +64,7 @@ pub(super) fn deadline(case: &Case, scene: &Scene) -> Deadline {
 }
 
 /// The repetitions that are left.
-pub(super) fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
+pub fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
     let timer = case.sight.timer?;
     let listener = scene.listener(case.sight.netns, case.sight.ends.lport);
     let own = listener.and_then(Case::syn_count);

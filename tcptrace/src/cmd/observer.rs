@@ -1,19 +1,24 @@
-//! Takes looks at all sockets, with what events told in between, and hands on what they come to.
+//! What `stuck`, `explain` and `lab` share: looks at all sockets, with what events told in between, and what they come to.
 
-use super::tell_untraced;
+use super::trace::quietly;
 use crate::{
     diagnose::{Around, Counted, Diagnosis, History, Look, Machine, Memory, Scene, Traced, diagnose},
-    flow::Entry,
-    run::{Looked, Next, Sink, report::Resync},
+    error::StartError,
+    flow::{DEFAULT_MAX_FLOWS, Entry},
+    run::{Looked, Next, Run, Signals, Sink, Wanted, look::Looks, report::Resync},
     source::{
+        btf::KERNEL_BTF,
         details::DetailSource,
         filter::FilterSpec,
-        live::boot_time_ns,
+        live::{Live, boot_time_ns},
+        load::{HookChoice, LoadOptions, RetransmitChoice},
         surroundings::{Surroundings, machine},
     },
     summary::LostCounts,
+    tell,
 };
-use std::{io, time::Duration};
+use anyhow::Context;
+use std::{io, path::PathBuf, time::Duration};
 
 /// Who shows what a look came to.
 pub trait Show {
@@ -25,13 +30,91 @@ pub trait Show {
 
     /// Something happened.
     fn entry(&mut self, _entry: &Entry) {}
+
+    /// Sockets that are in order matter too.
+    fn everything(&self) -> bool {
+        false
+    }
 }
 
-/// Looks, and remembers.
+/// How to look.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is looked at, and traced.
+    pub filter: FilterSpec,
+    /// What counts as stuck, instead of the limits of each state.
+    pub older_than: Option<Duration>,
+    /// Time between two looks.
+    pub every: Duration,
+    /// How many; `None`: until interrupted. Only the last is shown, unless there is no last.
+    pub looks: Option<u64>,
+    /// Not to be traced.
+    pub no_trace: bool,
+}
+
+/// Looks as planned, and gives back who showed it.
+///
+/// # Errors
+/// Standard output's.
+pub async fn observe<S: Show>(plan: Plan, show: S) -> anyhow::Result<S> {
+    let Plan { filter, older_than, every, looks, no_trace } = plan;
+    let mut observer = Observer::new(&filter, older_than, looks.unwrap_or(u64::MAX), show);
+    let mut signals = Signals::listen()?;
+    match if no_trace { Err("--no-trace".to_owned()) } else { start(&filter) } {
+        Ok(live) => {
+            observer.traced();
+            let wanted =
+                Wanted { filter, max_flows: DEFAULT_MAX_FLOWS, resync: Some(every), eager: looks.is_some() };
+            let run = Run::new(signals, live, wanted);
+            let ended = run.until_stopped(None, std::future::pending(), &mut observer).await;
+            ended.context("cannot write to standard output")?;
+        }
+        Err(why) => {
+            observer.not_traced(&why);
+            let mut looks = Looks::new(filter);
+            loop {
+                match looks.look(&mut observer) {
+                    Ok(Next::Continue) => {}
+                    Ok(Next::Enough) => break,
+                    Err(error) => {
+                        quietly(Err(error))?;
+                        break;
+                    }
+                }
+                tokio::select! {
+                    () = signals.any() => break,
+                    () = tokio::time::sleep(every) => {}
+                }
+            }
+        }
+    }
+    Ok(observer.show)
+}
+
+/// Starts to trace; or the first line of why not.
+fn start(filter: &FilterSpec) -> Result<Live, String> {
+    let options = LoadOptions {
+        hooks: HookChoice::default(),
+        retransmit: RetransmitChoice::default(),
+        ring_bytes: RING_BYTES,
+        btf: Some(PathBuf::from(KERNEL_BTF)),
+        filter: filter.clone(),
+    };
+    Live::start(&options).map_err(|error| match error {
+        StartError::Capability { missing, .. } => format!("tracing needs {}", missing.join(" and ")),
+        error => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+/// The default of `watch --ring-size`.
+const RING_BYTES: u32 = 8 << 20;
+
+/// Takes looks, and remembers.
 pub struct Observer<S> {
     older_than_ns: Option<u64>,
     /// Looks that are still to come; only the last is shown, unless there is no last.
     left: u64,
+    all_namespaces: bool,
     surroundings: Surroundings,
     details: Option<DetailSource>,
     look: Look,
@@ -50,6 +133,7 @@ impl<S: Show> Observer<S> {
         Self {
             older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             left: looks,
+            all_namespaces: filter.netns.is_empty(),
             surroundings: Surroundings::new(&filter.netns),
             details: None,
             look: Look::default(),
@@ -68,8 +152,10 @@ impl<S: Show> Observer<S> {
     }
 
     /// They are not, for this reason.
-    pub fn not_traced(&mut self, why: String) {
-        tell_untraced(&why);
+    fn not_traced(&mut self, why: &str) {
+        tell!(
+            "not traced ({why}): bursts of refusals and resets, failed sends, and who closed an orphan are not seen"
+        );
         self.notes.push(format!("not traced: {why}"));
     }
 
@@ -113,7 +199,7 @@ impl<S: Show> Sink for Observer<S> {
     }
 
     fn looking(&mut self) {
-        self.look = Look::new(self.surroundings.settings());
+        self.look = Look::new(self.surroundings.settings(), self.show.everything());
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
@@ -129,9 +215,10 @@ impl<S: Show> Sink for Observer<S> {
         self.left = if endless { self.left } else { self.left.saturating_sub(1) };
         if endless || self.left == 0 {
             let mut notes = self.notes.clone();
-            if resync.unread > 0 {
+            if resync.unread > 0 && self.all_namespaces {
+                let needs = if nix::unistd::geteuid().is_root() { "" } else { "needs root: " };
                 notes.push(format!(
-                    "{} namespaces or processes could not be looked into: that needs root",
+                    "{needs}the network namespaces of {} processes could not be looked into; there may be more sockets",
                     resync.unread
                 ));
             }

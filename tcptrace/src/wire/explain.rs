@@ -1,0 +1,103 @@
+//! `explain`: one connection as it stands, with what it has tried and will still try.
+
+use super::{End, FlowText, OwnerJson, VERSION, local, owner_json, remote, sight};
+use crate::{
+    diagnose::{
+        Case,
+        retries::{Retries, Tried},
+    },
+    enrich::Places,
+    flow::{FlowId, Seen, least_age},
+    wall::Wall,
+};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: &'a str,
+    mono_ns: u64,
+    flow: FlowText,
+    flow_id: &'static str,
+    netns: u32,
+    family: u8,
+    local: End,
+    remote: End,
+    role: &'static str,
+    owner: Option<OwnerJson<'a>>,
+    closed_by: Option<OwnerJson<'a>>,
+    shown: sight::SightBody,
+    retries: Option<RetriesJson>,
+}
+
+#[derive(Serialize)]
+struct RetriesJson {
+    what: &'static str,
+    tried: Vec<TryJson>,
+    ahead: Vec<TryJson>,
+    end_ns: Option<u64>,
+    end_latest_ns: Option<u64>,
+}
+
+/// Behind us negative, ahead positive.
+#[derive(Serialize)]
+struct TryJson {
+    number: u32,
+    in_ns: i64,
+}
+
+/// Writes it as one line.
+///
+/// # Errors
+/// None: memory is all it writes to.
+pub fn line(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    places: &mut Places,
+    case: &Case,
+    retries: Option<&Retries>,
+) -> serde_json::Result<()> {
+    let told = &case.told;
+    let owner_place = told.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
+    let closer_place = told.closed_by.as_ref().and_then(|owner| places.of_owner(&owner.process));
+    let (_, bound) = least_age(&case.sight);
+    let mut shown = sight::body(&Seen { sight: case.sight, age: told.age, bound });
+    (shown.state, shown.exact) = (case.state().name(), told.age.is_some_and(|age| age.exact));
+    let line = Line {
+        v: VERSION,
+        kind: "explain",
+        time: wall.rfc3339(case.taken_ns),
+        mono_ns: case.taken_ns,
+        flow: FlowText(FlowId::Cookie(case.sight.cookie)),
+        flow_id: "cookie",
+        netns: case.sight.netns,
+        family: case.sight.ends.family(),
+        local: local(&case.sight.ends),
+        remote: remote(&case.sight.ends),
+        role: told.role.name(),
+        owner: told.owner.as_ref().map(|owner| owner_json(owner, owner_place.as_deref())),
+        closed_by: told.closed_by.as_ref().map(|owner| owner_json(owner, closer_place.as_deref())),
+        shown,
+        retries: retries.map(|retries| RetriesJson {
+            what: retries.what,
+            tried: retries
+                .tried
+                .iter()
+                .map(|Tried { number, ago_ns }| TryJson { number: *number, in_ns: -ago_ns.cast_signed() })
+                .collect(),
+            ahead: retries
+                .ahead
+                .rungs
+                .iter()
+                .map(|rung| TryJson { number: rung.number, in_ns: rung.in_ns.cast_signed() })
+                .collect(),
+            end_ns: retries.ahead.end.map(|end| end.in_ns),
+            end_latest_ns: retries.ahead.end.map(|end| end.latest_ns),
+        }),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.push(b'\n');
+    Ok(())
+}
