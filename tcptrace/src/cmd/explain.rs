@@ -4,6 +4,7 @@ mod what;
 
 use super::{
     block_on,
+    filter_args::named,
     observer::{Plan, Show, observe},
     trace::Format,
 };
@@ -18,13 +19,13 @@ use crate::{
     flow::{Entry, FlowId},
     source::{
         live::{boot_time_ns, wall_offset_ns},
-        netns,
+        netns::Namespace,
     },
     view::{self, ColorChoice, Lines, Palette},
     wall::Wall,
     wire,
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hashbrown::HashMap;
 use std::{
     io::{self, Write},
@@ -76,8 +77,8 @@ fn max(text: &str) -> Result<usize, String> {
 /// What is wrong, why, and what to type; also if there is no such connection.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.what.filter();
-    let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
-    filter.netns = netns.map_err(anyhow::Error::msg).context("--netns")?;
+    // One that is not there must not pass for one where nothing is wrong.
+    filter.netns = named(&args.netns)?.iter().map(Namespace::inode).collect();
     let teller = Teller {
         what: args.what.clone(),
         max: args.max,

@@ -2,7 +2,10 @@
 
 use crate::{
     cli,
-    source::filter::{FilterSpec, Ports},
+    source::{
+        filter::{FilterSpec, Ports},
+        netns::Namespace,
+    },
 };
 use anyhow::{Context, bail};
 use ipnet::IpNet;
@@ -66,6 +69,21 @@ impl FilterArgs {
             states: self.state.clone(),
         })
     }
+}
+
+/// The namespaces of `--netns`, each once: by two names it is still one.
+///
+/// # Errors
+/// What there is not.
+pub fn named(texts: &[String]) -> anyhow::Result<Vec<Namespace>> {
+    let mut named: Vec<Namespace> = Vec::new();
+    for text in texts {
+        let namespace = Namespace::open(text).context("--netns")?;
+        if named.iter().all(|known| known.inode() != namespace.inode()) {
+            named.push(namespace);
+        }
+    }
+    Ok(named)
 }
 
 fn uid(text: &str) -> anyhow::Result<u32> {

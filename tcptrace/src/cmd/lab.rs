@@ -1,11 +1,19 @@
 //! `tcptrace lab`: makes a TCP condition happen in two private network namespaces, and watches it.
 
-use super::trace::{Choice, Output, TraceArgs, quietly};
+mod judge;
+
+use super::{
+    observer::Observer,
+    trace::{Choice, Output, TraceArgs, quietly},
+};
 use crate::{
     error::StartError,
     event::TcpState,
     flow::{Entry, FlowId, Known, Role, What},
-    run::{Next, Run, Signals, Sink, report::Resync},
+    run::{
+        Looked, Next, Run, Signals, Sink, Wanted,
+        report::{Resync, Why},
+    },
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
@@ -15,14 +23,16 @@ use crate::{
 };
 use anyhow::{Context, anyhow, bail};
 use hashbrown::HashMap;
+use judge::{Judging, Latest};
 use serde_json::json;
 use std::{
     collections::VecDeque,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
-use tcptrace_lab::{Family, Lab, LabError, SCENARIOS, Scenario, Side, find};
+use tcptrace_lab::{Family, Lab, LabError, SCENARIOS, Scenario, Side, Stage, find};
 use tokio::sync::oneshot;
 
 /// Arguments of `lab`.
@@ -68,7 +78,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             other => anyhow!(other),
         })?;
-        let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()));
+        let observer = Observer::endless(&options.filter, Latest::default());
+        let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()), observer, hosts);
         if let Some(loaded) = live.loaded()
             && !quietly(output.output.begin(loaded))?
         {
@@ -77,12 +88,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         output.remarks().push_back(Remark::plain(scenario.title));
         let (ended, end) = oneshot::channel();
         let remarks = Arc::clone(&output.remarks);
+        let judging = output.judging();
         let play = thread::Builder::new().name("lab-script".into()).spawn(move || {
-            let result = play(scenario, &lab, &remarks);
+            let result = play(scenario, &lab, &remarks, &judging);
             let _ = ended.send(()); // nobody waits any more: the trace was interrupted
             result
         })?;
-        let run = Run::new(signals, live, args.trace.wanted(options.filter));
+        let wanted = Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter) };
+        let run = Run::new(signals, live, wanted);
         let mut interrupted = true;
         let stop = async {
             let _ = end.await; // an error means that the script is gone: that is an end too
@@ -119,11 +132,19 @@ fn list() -> anyhow::Result<()> {
     }
 }
 
-fn play(scenario: &Scenario, lab: &Lab, remarks: &Mutex<VecDeque<Remark>>) -> Result<(), LabError> {
+fn play(
+    scenario: &Scenario,
+    lab: &Lab,
+    remarks: &Mutex<VecDeque<Remark>>,
+    judging: &Judging,
+) -> Result<(), LabError> {
     scenario.run(lab, &mut |stage| {
-        let remark =
-            Remark { time_ns: boot_time_ns(), text: stage.text, client: stage.client, server: stage.server };
+        let Stage { text, client, server, findings, .. } = *stage;
+        let remark = Remark { time_ns: boot_time_ns(), text, client, server };
         remarks.lock().unwrap_or_else(PoisonError::into_inner).push_back(remark);
+        if let Some(findings) = findings {
+            judging.wait(text, findings);
+        }
     })
 }
 
@@ -147,11 +168,42 @@ struct LabOutput {
     remarks: Arc<Mutex<VecDeque<Remark>>>,
     /// By flow: its role, and the states it was in.
     paths: HashMap<FlowId, (Role, Vec<TcpState>)>,
+    observer: Observer<Latest>,
+    judging: Judging,
+    /// Stages of which something else was found than what they are about.
+    differs: Vec<String>,
+    judged: u32,
+    hosts: [u32; 2],
 }
 
 impl LabOutput {
-    fn new(output: Output) -> Self {
-        Self { output, remarks: Arc::default(), paths: HashMap::new() }
+    fn new(output: Output, observer: Observer<Latest>, hosts: [u32; 2]) -> Self {
+        Self {
+            output,
+            remarks: Arc::default(),
+            paths: HashMap::new(),
+            observer,
+            judging: Judging::default(),
+            differs: Vec::new(),
+            judged: 0,
+            hosts,
+        }
+    }
+
+    fn judging(&self) -> Judging {
+        self.judging.clone()
+    }
+
+    /// A look has been taken: if the script waits for one, it is shown.
+    fn judge_stage(&mut self) -> io::Result<()> {
+        let Some((taken_ns, findings)) = self.observer.show.take() else { return Ok(()) };
+        let Some(verdict) = self.judging.judge(taken_ns, &findings, self.hosts) else { return Ok(()) };
+        self.catch_up(u64::MAX)?;
+        self.judged += 1;
+        self.differs.extend(verdict);
+        self.output.findings(taken_ns, findings)?;
+        self.judging.go_on();
+        Ok(())
     }
 
     fn remarks(&self) -> std::sync::MutexGuard<'_, VecDeque<Remark>> {
@@ -187,6 +239,10 @@ impl LabOutput {
             let path = if seen.is_empty() { "no socket of its own".to_owned() } else { seen.join(" ") };
             tell!("{side}: {path}: {verdict}");
         }
+        let verdict = if self.differs.is_empty() { "as expected" } else { "NOT as expected" };
+        tell!("what a diagnosis says at {} stages: {verdict}", self.judged);
+        self.differs.iter().for_each(|differs| tell!("{differs}"));
+        differs |= !self.differs.is_empty();
         if differs {
             bail!(
                 "this kernel went another way than the one described; please report it with `tcptrace doctor`"
@@ -199,6 +255,7 @@ impl LabOutput {
 impl Sink for LabOutput {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
         self.catch_up(entry.time_ns)?;
+        self.observer.entry(entry)?;
         // The script's paths are the kernel's own: what we infer comes on top.
         if let What::Transition { old, new, known: Known::Event, .. } = entry.what
             && old != new
@@ -210,11 +267,23 @@ impl Sink for LabOutput {
     }
 
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
+        self.observer.lost(now_ns, lost)?;
         self.output.lost(now_ns, lost)
     }
 
+    fn looking(&mut self) {
+        self.observer.looking();
+    }
+
+    fn looked_at(&mut self, look: &Looked<'_>) {
+        self.observer.looked_at(look);
+    }
+
+    /// Looks are taken several times a second: only what is not the timer's is worth a line.
     fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
-        self.output.resynced(now_ns, resync)
+        self.observer.resynced(now_ns, resync)?;
+        self.judge_stage()?;
+        if resync.why == Why::Timer { Ok(Next::Continue) } else { self.output.resynced(now_ns, resync) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -224,5 +293,7 @@ impl Sink for LabOutput {
     }
 }
 
+/// Time between two looks, while the script plays.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A remark waits this long for entries that happened before it.
 const SETTLED_NS: u64 = 50_000_000;

@@ -129,7 +129,7 @@ pub struct Observer<S> {
 
 impl<S: Show> Observer<S> {
     /// `looks`: how many there will be.
-    pub fn new(filter: &FilterSpec, older_than: Option<Duration>, looks: u64, show: S) -> Self {
+    fn new(filter: &FilterSpec, older_than: Option<Duration>, looks: u64, show: S) -> Self {
         Self {
             older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             left: looks,
@@ -146,8 +146,15 @@ impl<S: Show> Observer<S> {
         }
     }
 
+    /// Beside a trace that goes on, whose looks are shown one by one.
+    pub fn endless(filter: &FilterSpec, show: S) -> Self {
+        let mut observer = Self::new(filter, None, u64::MAX, show);
+        observer.traced();
+        observer
+    }
+
     /// Events are traced from now on.
-    pub fn traced(&mut self) {
+    fn traced(&mut self) {
         self.traced_since_ns = Some(boot_time_ns());
     }
 

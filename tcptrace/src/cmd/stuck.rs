@@ -2,7 +2,7 @@
 
 use super::{
     block_on,
-    filter_args::FilterArgs,
+    filter_args::{FilterArgs, named},
     observer::{Plan, Show, observe},
     trace::Format,
 };
@@ -12,12 +12,11 @@ use crate::{
     enrich::Places,
     error::{EXIT_FOUND, EXIT_OK},
     flow::owner::Owner,
-    source::{live::wall_offset_ns, netns},
+    source::{live::wall_offset_ns, netns::Namespace},
     view::{self, ColorChoice, Palette},
     wall::Wall,
     wire,
 };
-use anyhow::Context;
 use hashbrown::{HashMap, HashSet};
 use std::{
     io::{self, Write},
@@ -71,8 +70,8 @@ pub struct Args {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.filter.spec()?;
-    let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
-    filter.netns = netns.map_err(anyhow::Error::msg).context("--netns")?;
+    // One that is not there must not pass for one where nothing is wrong.
+    filter.netns = named(&args.netns)?.iter().map(Namespace::inode).collect();
     // A flow is judged by all its states: which are shown is decided at the end.
     let states = std::mem::take(&mut filter.states);
     let output = Output {

@@ -2,6 +2,7 @@
 
 use crate::{
     cli,
+    diagnose::{Finding, group::group},
     enrich::Places,
     event::{Direction, TcpState},
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
@@ -274,6 +275,23 @@ impl Output {
             Format::Text => {
                 let strong = self.palette.strong;
                 writeln!(self.line, "{strong}## {text}{strong:#}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a diagnosis says at this moment.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn findings(&mut self, taken_ns: u64, findings: Vec<Finding>) -> io::Result<()> {
+        match self.format {
+            Format::Json => findings.iter().try_for_each(|finding| {
+                wire::finding::line(&mut self.line, &mut self.wall, &mut self.places, taken_ns, finding)
+            })?,
+            Format::Text => {
+                let page = view::finding::Page::plain(&self.palette);
+                group(findings).iter().try_for_each(|group| page.group(&mut self.line, group))?;
             }
         }
         Ok(())

@@ -140,7 +140,11 @@ impl Ledger {
         if let Some(holder) = holder
             && (flow.opened.is_none() || flow.opened_source == Source::Listener)
         {
-            (flow.opened, flow.opened_source) = (Some(Arc::clone(holder)), Source::Descriptor);
+            // A guess that was right names the thread that listens, too.
+            if flow.opened.as_ref().is_none_or(|guess| guess.pid != holder.pid) {
+                flow.opened = Some(Arc::clone(holder));
+            }
+            flow.opened_source = Source::Descriptor;
         }
         if flow.is_undecided() || flow.closing().is_some() || flow.since_ns.max(flow.met_ns) >= taken.from_ns
         {

@@ -50,7 +50,12 @@ impl Counts {
     }
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    /// Groups only, one by one.
+    pub fn plain(palette: &'a Palette) -> Self {
+        Self { palette, verbose: false, older_than: None, time: None, made_in: HashMap::new() }
+    }
+
     /// Writes it.
     ///
     /// # Errors
@@ -116,7 +121,11 @@ impl Page<'_> {
         format!("not stuck: {} in {}{oldest}{limit}", way.count, way.state.name())
     }
 
-    fn group(&self, out: &mut impl Write, group: &Group) -> io::Result<()> {
+    /// Findings that are alike, as one.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn group(&self, out: &mut impl Write, group: &Group) -> io::Result<()> {
         let Palette { strong, bad, dim, .. } = self.palette;
         let Some(oldest) = group.oldest() else { return Ok(()) };
         writeln!(

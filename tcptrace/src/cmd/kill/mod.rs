@@ -4,7 +4,10 @@ mod audit;
 mod choose;
 mod output;
 
-use super::{filter_args::FilterArgs, trace::Format};
+use super::{
+    filter_args::{FilterArgs, named},
+    trace::Format,
+};
 use crate::{
     cli,
     event::TcpState,
@@ -189,14 +192,7 @@ fn places(args: &Args) -> anyhow::Result<Where> {
         });
         return Ok(Where { namespaces: all.found, leave_out: true, notes: hidden.into_iter().collect() });
     }
-    let mut namespaces: Vec<Namespace> = Vec::new();
-    for text in &args.netns {
-        let namespace = Namespace::open(text).context("--netns")?;
-        // One namespace by two names is still one.
-        if namespaces.iter().all(|known| known.inode() != namespace.inode()) {
-            namespaces.push(namespace);
-        }
-    }
+    let mut namespaces = named(&args.netns)?;
     if namespaces.is_empty() {
         namespaces.push(Namespace::own()?);
     }

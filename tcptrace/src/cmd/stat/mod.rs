@@ -5,7 +5,10 @@ mod owners;
 mod ticks;
 mod tracing;
 
-use super::{filter_args::FilterArgs, trace::Format};
+use super::{
+    filter_args::{FilterArgs, named},
+    trace::Format,
+};
 use crate::{
     cli,
     source::{live::wall_offset_ns, netns::Namespace},
@@ -14,7 +17,6 @@ use crate::{
     wall::Wall,
     wire,
 };
-use anyhow::Context;
 use look::{Looker, Which};
 use std::{
     io::{self, Write},
@@ -83,15 +85,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     } else if args.netns.is_empty() {
         Which::These(vec![Namespace::own()?])
     } else {
-        let mut these: Vec<Namespace> = Vec::new();
-        for text in &args.netns {
-            let namespace = Namespace::open(text).context("--netns")?;
-            // One namespace by two names is still one.
-            if these.iter().all(|known| known.inode() != namespace.inode()) {
-                these.push(namespace);
-            }
-        }
-        Which::These(these)
+        Which::These(named(&args.netns)?)
     };
     let mut looker = Looker::new(which, filter, args.by, args.top);
     let mut output = Output::new(args.format, args.color);
