@@ -15,7 +15,6 @@ use crate::{
         surroundings::{Surroundings, machine},
     },
     summary::LostCounts,
-    tell,
 };
 use anyhow::Context;
 use std::{io, path::PathBuf, time::Duration};
@@ -160,10 +159,9 @@ impl<S: Show> Observer<S> {
 
     /// They are not, for this reason.
     fn not_traced(&mut self, why: &str) {
-        tell!(
+        self.notes.push(format!(
             "not traced ({why}): bursts of refusals and resets, failed sends, and who closed an orphan are not seen"
-        );
-        self.notes.push(format!("not traced: {why}"));
+        ));
     }
 
     /// Loads the iterator when there is something to ask for.

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     cli,
-    diagnose::{Diagnosis, Scene, group::group},
+    diagnose::{Diagnosis, Finding, RULES, Scene, group::group},
     enrich::Places,
     error::{EXIT_FOUND, EXIT_OK},
+    event::TcpState,
     flow::owner::Owner,
     source::{live::wall_offset_ns, netns::Namespace},
     view::{self, ColorChoice, Palette},
@@ -100,7 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 
 /// Standard output, in either format.
 struct Output {
-    states: Vec<crate::event::TcpState>,
+    states: Vec<TcpState>,
     comms: Vec<String>,
     older_than: Option<Duration>,
     verbose: bool,
@@ -117,7 +118,12 @@ impl Show for Output {
     /// In one go: half a page helps nobody.
     fn show(&mut self, scene: &Scene, mut diagnosis: Diagnosis, notes: &[String]) -> io::Result<()> {
         if !self.states.is_empty() {
-            diagnosis.findings.retain(|finding| self.states.contains(&finding.subject.state));
+            // A full accept queue is a matter of SYN_RECV, too.
+            let named =
+                |name: &str| RULES.iter().find(|rule| rule.name == name).map_or(&[][..], |rule| rule.states);
+            diagnosis.findings.retain(|Finding { name, subject, .. }| {
+                self.states.iter().any(|state| *state == subject.state || named(name).contains(&state.name()))
+            });
         }
         if !self.comms.is_empty() {
             let of = |owner: &Option<Owner>| {

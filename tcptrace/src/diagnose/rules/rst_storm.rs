@@ -14,7 +14,7 @@ const SHARE: u64 = 5;
 
 pub(super) const RULE: Rule = Rule {
     name: "rst-storm",
-    states: &["ESTABLISHED", "CLOSE_WAIT"],
+    states: &["ESTABLISHED"],
     says: "connections of one service end by RST in a row, and not in order",
     judge: Judge::All(judge),
 };
