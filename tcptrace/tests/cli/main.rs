@@ -8,6 +8,7 @@ mod mended;
 mod output;
 mod refused;
 mod run;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod works;

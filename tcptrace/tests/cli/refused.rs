@@ -3,6 +3,7 @@
 use crate::kill;
 use crate::lab::*;
 use crate::run::*;
+use crate::stuck;
 use crate::works::*;
 use serde_json::Value;
 use std::{
@@ -40,7 +41,7 @@ fn both_helps_of_each_command_list_every_flag() {
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
-    let kill = listed("kill");
+    let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -49,13 +50,23 @@ fn every_flag_has_its_tests() {
     let rest: BTreeSet<_> = lab.iter().filter(|flag| *flag != "--list").cloned().collect();
     assert_eq!(tested, rest, "good values of `lab`");
 
-    let any_value = ["--comm", "--btf", "--summary", "--list", "--all-netns", "--yes"];
-    let all = [("watch", &watch), ("stat", &stat), ("kill", &kill), ("lab", &lab), ("doctor", &doctor)];
+    let any_value =
+        ["--comm", "--btf", "--summary", "--list", "--all-netns", "--yes", "--verbose", "--no-trace"];
+    let all = [
+        ("watch", &watch),
+        ("stat", &stat),
+        ("stuck", &stuck),
+        ("explain", &explain),
+        ("kill", &kill),
+        ("lab", &lab),
+        ("doctor", &doctor),
+    ];
     for (name, flags) in all {
         for flag in flags.iter().filter(|flag| !any_value.contains(&flag.as_str())) {
             let refused = REFUSED
                 .iter()
                 .chain(kill::REFUSED)
+                .chain(stuck::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
