@@ -1,7 +1,11 @@
 //! Every stage of every scenario that is to be judged.
 
 use crate::{looks::Looks, support::netns};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
 use tcptrace_lab::{Family, Lab, SCENARIOS, Scenario, Side};
 
 /// How long a stage may be looked at.
@@ -38,20 +42,35 @@ fn play(scenario: &Scenario, family: Family) {
     assert!(judged > 0, "{}: nothing to judge", scenario.name);
 }
 
+/// Labs that play at once: they mostly wait for the kernel's timers.
+const AT_ONCE: usize = 4;
+
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn each_scenario_ends_in_its_finding_and_in_no_other() {
     let only = std::env::var("SCENARIO").ok();
     let wanted = SCENARIOS.iter().filter(|scenario| only.as_deref().is_none_or(|only| only == scenario.name));
-    let mut failed = Vec::new();
-    for scenario in wanted {
-        for family in Family::ALL {
-            let result = std::panic::catch_unwind(|| play(scenario, family));
-            println!("{} {family:?}: {}", scenario.name, if result.is_ok() { "ok" } else { "FAILED" });
-            if result.is_err() {
-                failed.push((scenario.name, family));
-            }
+    let plays = Mutex::new(wanted.flat_map(|scenario| Family::ALL.map(|family| (scenario, family))));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = plays.lock().expect("no panic while it is held").next();
+                    let Some((scenario, family)) = next else { return };
+                    let result = std::panic::catch_unwind(|| play(scenario, family));
+                    println!(
+                        "{} {family:?}: {}",
+                        scenario.name,
+                        if result.is_ok() { "ok" } else { "FAILED" }
+                    );
+                    if result.is_err() {
+                        failed.lock().expect("no panic while it is held").push((scenario.name, family));
+                    }
+                }
+            });
         }
-    }
+    });
+    let failed = failed.into_inner().expect("no panic while it is held");
     assert!(failed.is_empty(), "{failed:?}");
 }
