@@ -3,7 +3,7 @@
 
 use super::{
     case::Case,
-    history::{Burst, Failed},
+    history::{Burst, Failed, WINDOW_NS},
     memory::{Memory, is_full},
 };
 use crate::{
@@ -261,6 +261,14 @@ pub struct Traced {
     pub failed: HashMap<FlowId, Failed>,
     /// Events that were lost meanwhile.
     pub lost: u64,
+}
+
+impl Traced {
+    /// Of a number that makes a burst within the window: as much as the time we have watched is of it, at least half.
+    pub fn burst(&self, many: u64) -> u64 {
+        let share = u128::from(many) * u128::from(self.watched_ns) / u128::from(WINDOW_NS);
+        u64::try_from(share).unwrap_or(many).clamp(many / 2, many)
+    }
 }
 
 /// Everything at one moment.

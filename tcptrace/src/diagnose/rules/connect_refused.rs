@@ -13,7 +13,7 @@ use crate::{
     units::Duration,
 };
 
-/// Refused within the window.
+/// Refused within the window; where we have watched for less, in proportion ([`crate::diagnose::Traced::burst`]).
 const MANY: u64 = 10;
 
 pub(super) const RULE: Rule = Rule {
@@ -25,7 +25,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(scene: &Scene) -> Vec<Finding> {
     let Some(traced) = &scene.around.traced else { return Vec::new() };
-    let refused: Vec<_> = traced.bursts.iter().filter(|burst| burst.refused >= MANY).collect();
+    let many = traced.burst(MANY);
+    let refused: Vec<_> = traced.bursts.iter().filter(|burst| burst.refused >= many).collect();
     // Where both ends are on this host the client's side tells the whole story.
     let ours = |burst: &Burst| {
         refused
@@ -33,7 +34,7 @@ fn judge(scene: &Scene) -> Vec<Finding> {
             .any(|client| client.place.port == burst.place.port && client.place.addr == burst.place.addr)
     };
     let unheard =
-        traced.bursts.iter().filter(|burst| burst.unheard >= MANY && burst.place.incoming && !ours(burst));
+        traced.bursts.iter().filter(|burst| burst.unheard >= many && burst.place.incoming && !ours(burst));
     let unheard = unheard.filter(|burst| scene.listener(burst.place.netns, burst.place.port).is_none());
     let mut findings: Vec<_> = refused.iter().map(|burst| client(burst, scene)).collect();
     findings.extend(unheard.map(|burst| server(burst, scene)));

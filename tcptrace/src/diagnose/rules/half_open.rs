@@ -10,8 +10,10 @@ use crate::{
 };
 use hashbrown::HashSet;
 
-/// From so many half-open requests on a flood is thought of.
+/// From so many half-open requests on a flood is thought of; of a listener with a small backlog, which throws the others
+/// away or answers them with cookies, from three quarters of that on.
 const MANY: usize = 16;
+const LEAST: usize = 4;
 /// A full accept queue is no accident any more after this.
 const FULL_NS: u64 = 900_000_000;
 
@@ -37,8 +39,11 @@ pub fn trouble(scene: &Scene, netns: u32, port: u16) -> Trouble {
     }
     let stuck: Vec<_> = stuck(scene, netns, port).collect();
     let sources: HashSet<_> = stuck.iter().map(|case| case.sight.ends.remote).collect();
+    let backlog =
+        scene.listener(netns, port).map_or(usize::MAX, |listener| listener.sight.send_queue as usize);
+    let many = (backlog / 4).saturating_mul(3).clamp(LEAST, MANY);
     // A client that tries in vain sends its SYN again; who only wants to fill the table takes another address.
-    if stuck.len() >= MANY && sources.len() * 10 >= stuck.len() * 9 {
+    if stuck.len() >= many && sources.len() * 10 >= stuck.len() * 9 {
         Trouble::Flood
     } else {
         Trouble::Unanswered

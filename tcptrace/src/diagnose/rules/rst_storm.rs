@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{diagnose::history::Burst, flow::cause::Cause};
 
-/// Reset within the window.
+/// Reset within the window; where we have watched for less, in proportion.
 const MANY: u64 = 20;
 /// Of all connections that ended there, one in so many: on busy services a few resets are nothing.
 const SHARE: u64 = 5;
@@ -21,7 +21,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(scene: &Scene) -> Vec<Finding> {
     let Some(traced) = &scene.around.traced else { return Vec::new() };
-    let storm = |count: u64, burst: &Burst| count >= MANY && count * SHARE >= burst.closed;
+    let many = traced.burst(MANY);
+    let storm = |count: u64, burst: &Burst| count >= many && count * SHARE >= burst.closed;
     let sent: Vec<_> = traced.bursts.iter().filter(|burst| storm(burst.sent, burst)).collect();
     // Where both ends are on this host the one that sends tells the whole story.
     let told = |burst: &&Burst| {
