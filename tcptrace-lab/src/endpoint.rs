@@ -205,10 +205,8 @@ impl<'lab> Endpoint<'lab> {
     pub fn failure(&self, timeout: Duration) -> Result<io::Error, LabError> {
         self.call("wait for its connection to fail", move |socket| {
             ready(socket, PollFlags::POLLIN, timeout)?;
-            match (&*socket).read(&mut [0]) {
-                Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it has not failed")),
-                Err(error) => Ok(error),
-            }
+            let read = (&*socket).read(&mut [0]);
+            read.err().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has not failed"))
         })
     }
 

@@ -111,7 +111,6 @@ fn backlog_full(play: &mut Play<'_>) -> Result<(), LabError> {
         client_others: &[(EARLY - 1, "ESTABLISHED")],
         server_others: &[(EARLY - 1, "ESTABLISHED")],
         findings: Some(&[]),
-        ..Stage::NOTHING
     })?;
     // A SYN is refused only when the queue is full already, so these four come in while it is not.
     wire.hold();

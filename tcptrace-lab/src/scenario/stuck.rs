@@ -11,9 +11,11 @@ use crate::{Direction, Fate, LabError, Listening, Segment, Side, endpoint::PATIE
 /// Connections of the leak, and what each server end has not read, in bytes.
 const LEAKED: usize = 5;
 const UNREAD: &[u8] = b"a request that nobody reads";
-/// Receive buffer of a server that falls behind, and what the client sends to it, in bytes: more than fits.
-const SMALL_BUFFER: usize = 4096;
-const TOO_MUCH: usize = 16_384;
+/// Receive buffer of a server that falls behind, and what the client sends to it, in bytes: more than fits, but no more
+/// than the client's own buffer takes. With a smaller one the kernel would throw segments away that it had announced
+/// room for.
+const SMALL_BUFFER: usize = 16_384;
+const TOO_MUCH: usize = 32_768;
 /// Window probes that are answered with "still no room".
 const PROBES: usize = 3;
 

@@ -11,7 +11,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use tcptrace_lab::{Direction, Lab, PORT, Side};
+use tcptrace_lab::{Direction, Family, Lab, PORT, Side};
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -50,22 +50,30 @@ fn mount_for_this_thread(place: &Path) {
 }
 
 impl Trace {
-    /// Begins to trace the whole machine; the events of others are left out later.
-    pub fn start() -> Self {
+    /// Begins to trace connections of that family to or from the lab's port, anywhere on the machine; those of others
+    /// are left out later.
+    pub fn start(family: Family) -> Self {
         let tracefs = Path::new(TRACEFS);
         if !tracefs.join("events").exists() {
             mount_for_this_thread(tracefs);
         }
-        let instance = tracefs.join(format!("instances/tcptrace-lab-{}", process::id()));
+        let instance = tracefs.join(format!("instances/tcptrace-lab-{}-{family:?}", process::id()));
         fs::create_dir(&instance).expect("a tracefs instance");
         let trace = Self { instance };
+        // A busy machine would soon overwrite what a long scenario began with.
+        let number = if family == Family::V4 { libc::AF_INET } else { libc::AF_INET6 };
+        let filter = format!("family == {number} && (sport == {PORT} || dport == {PORT})");
+        fs::write(trace.event("filter"), filter).expect("the event's filter");
         trace.enable("1");
         trace
     }
 
     fn enable(&self, value: &str) {
-        fs::write(self.instance.join("events/sock/inet_sock_set_state/enable"), value)
-            .expect("the event's switch");
+        fs::write(self.event("enable"), value).expect("the event's switch");
+    }
+
+    fn event(&self, file: &str) -> PathBuf {
+        self.instance.join("events/sock/inet_sock_set_state").join(file)
     }
 
     /// The paths of the sockets in that lab so far; to be asked before another lab is made.
