@@ -17,9 +17,11 @@ fn play(name: &str) {
     for family in Family::ALL {
         let lab = Lab::new(family).expect("a lab");
         let (mut stages, mut judged) = (0, false);
+        let mut found: Vec<(Side, &str)> = Vec::new();
         let mut observer = |stage: &Stage| {
             stages += 1;
             judged |= stage.findings.is_some();
+            found.extend(stage.findings.unwrap_or_default().iter().copied());
             // What is to be judged must stay as it is: it is looked at again later.
             let looks = if stage.findings.is_some_and(|findings| !findings.is_empty()) { 2 } else { 1 };
             for look in 0..looks {
@@ -40,6 +42,8 @@ fn play(name: &str) {
         };
         scenario.run(&lab, &mut observer).unwrap_or_else(|error| panic!("{name} {family:?}: {error}"));
         assert!(stages >= 2, "{name} shows only {stages} stages");
+        found.dedup();
+        assert_eq!(found, scenario.findings, "{name}: what its stages name, and what it says itself");
         assert!(judged, "{name} has no stage that is to be judged");
         for (side, expected) in [(Side::Client, &scenario.client), (Side::Server, &scenario.server)] {
             check_wire(&lab, name, side, expected);

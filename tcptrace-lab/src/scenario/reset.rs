@@ -1,7 +1,7 @@
 //! Connections that end with a RST.
 
 use super::{Expected, Scenario, Stage, play::Play};
-use crate::{Endpoint, LabError, Side, endpoint::PATIENCE};
+use crate::{Endpoint, LabError, Side, endpoint::PATIENCE, lesson};
 
 /// Connections of each burst.
 const RESET: usize = 25;
@@ -16,6 +16,8 @@ pub(super) const RST_UNREAD: Scenario = Scenario {
         resets: RESET as u32,
         ..Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE"])
     },
+    findings: &[(Side::Server, "rst-storm")],
+    lesson: &lesson::reset::RST_UNREAD,
     script: rst_unread,
 };
 
@@ -29,6 +31,8 @@ pub(super) const RST_LINGER: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE"]),
+    findings: &[(Side::Client, "rst-storm")],
+    lesson: &lesson::reset::RST_LINGER,
     script: rst_linger,
 };
 
