@@ -32,6 +32,7 @@ mod endpoint;
 mod error;
 mod host;
 mod lab;
+mod lesson;
 mod packet;
 mod scenario;
 mod segment;

@@ -8,7 +8,10 @@ mod reset;
 mod silence;
 mod stuck;
 
-use crate::{Lab, LabError, Side};
+use crate::{
+    Lab, LabError, Side,
+    lesson::{self, Lesson},
+};
 
 /// A moment in a scenario at which the connection stands still, so that it can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +116,20 @@ pub struct Scenario {
     pub client: Expected,
     /// What a tracer must see of the server's socket of the connection.
     pub server: Expected,
+    /// The findings that a diagnosis must come to while it is played, those of all its stages; empty: none at all.
+    pub findings: Findings,
+    pub(crate) lesson: &'static Lesson,
     script: Script,
 }
 
 impl Scenario {
+    /// What the scenario teaches, as text of at most a hundred columns: what happens, the way of both ends on the state
+    /// diagram, what governs it here, what is often believed, and what took the place of which command. Plays nothing
+    /// and needs no root.
+    pub fn explain(&self) -> String {
+        lesson::render(self)
+    }
+
     /// Plays the scenario in a new lab and calls the observer at each stage, while both ends are in the states that
     /// the stage names: the kernel's tables have been read to make sure. At the end no socket is left but what the
     /// kernel keeps for a while by itself, in `TIME_WAIT`.
@@ -168,6 +181,18 @@ mod tests {
             assert_eq!(found.title, scenario.title);
         }
         assert!(find("no-such-thing").is_none());
+    }
+
+    #[test]
+    fn a_stage_counts_the_others() {
+        let stage = Stage {
+            client: Some("TIME_WAIT"),
+            client_others: &[(2, "ESTABLISHED"), (1, "TIME_WAIT")],
+            server_others: &[(1, "SYN_RECV")],
+            ..Stage::NOTHING
+        };
+        assert_eq!(stage.states(Side::Client), ["ESTABLISHED", "ESTABLISHED", "TIME_WAIT", "TIME_WAIT"]);
+        assert_eq!(stage.states(Side::Server), ["SYN_RECV"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -122,6 +123,34 @@ fn a_rule_counts_and_can_be_removed() {
 
     let never = wire.wait_until("a miracle", Duration::from_millis(1), |_| false);
     assert!(matches!(never, Err(LabError::Timeout { .. })), "{never:?}");
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_packet_that_no_host_has_sent_is_carried() {
+    let _alone = alone();
+    for family in Family::ALL {
+        let lab = Lab::new(family).expect("a lab");
+        let wire = lab.wire();
+        let _listener = lab.listen().expect("a listener");
+        // The client's own address, which knows of no such attempt: its kernel answers the SYN-ACK with a RST.
+        let source = SocketAddr::new(lab.address(Side::Client), 20_000);
+        wire.hold();
+        wire.inject_syn(Direction::ToServer, source, lab.server_address(), 7).expect("carried");
+        assert_eq!(wire.look(|traffic| traffic.held().len()), 1, "it is held as any other");
+        assert_eq!(lab.states(Side::Server).expect("the table"), [""; 0]);
+        wire.step().expect("passed on");
+        assert_eq!(lab.states(Side::Server).expect("the table"), ["SYN_RECV"]);
+        wire.release().expect("passed on");
+        wire.wait_until("a RST", Duration::from_secs(5), |traffic| {
+            traffic.count(Direction::ToServer, Fate::Forwarded, |segment| segment.rst) > 0
+        })
+        .expect("the client refuses");
+        assert_eq!(lab.states(Side::Server).expect("the table"), [""; 0]);
+
+        let refused = wire.inject(Direction::ToServer, vec![0x45; 39]).expect_err("no segment");
+        assert!(matches!(refused, LabError::NoSegment), "{refused}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     Expected, Scenario,
     play::{Connection, Play, fin, pure_ack},
 };
-use crate::{Direction, Endpoint, LabError, Side};
+use crate::{Direction, Endpoint, LabError, Side, lesson};
 
 /// The client is the one that ends up in TIME_WAIT.
 pub(super) const CLOSE_CLIENT_FIRST: Scenario = Scenario {
@@ -13,6 +13,8 @@ pub(super) const CLOSE_CLIENT_FIRST: Scenario = Scenario {
     replaces: "netstat -nat | grep -E 'FIN_WAIT|CLOSE_WAIT|LAST_ACK|TIME_WAIT'",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[],
+    lesson: &lesson::close::CLOSE_CLIENT_FIRST,
     script: close_client_first,
 };
 
@@ -23,6 +25,8 @@ pub(super) const CLOSE_SERVER_FIRST: Scenario = Scenario {
     replaces: "netstat -nat | grep TIME_WAIT",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
+    findings: &[],
+    lesson: &lesson::close::CLOSE_SERVER_FIRST,
     script: close_server_first,
 };
 
@@ -33,6 +37,8 @@ pub(super) const HALF_CLOSE: Scenario = Scenario {
     replaces: "nc -N 10.0.0.9 10000 < request; netstat -nat | grep FIN_WAIT2",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[],
+    lesson: &lesson::close::HALF_CLOSE,
     script: half_close,
 };
 
@@ -43,6 +49,8 @@ pub(super) const SIMULTANEOUS_CLOSE: Scenario = Scenario {
     replaces: "netstat -nat | grep CLOSING",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "CLOSING", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "FIN_WAIT1", "CLOSING", "CLOSE"]),
+    findings: &[],
+    lesson: &lesson::close::SIMULTANEOUS_CLOSE,
     script: simultaneous_close,
 };
 
@@ -97,6 +105,9 @@ fn close_in_order(
         Some("FIN_WAIT2"),
         Some("CLOSE_WAIT"),
     )?;
+    // While it is looked at the FIN may be repeated. Its answer would come behind the last ACK and find no socket any
+    // more, and the RST for that would end the TIME_WAIT (net.ipv4.tcp_rfc1337 is 0).
+    play.without_repeats(to_first, fin);
     wire.hold();
     second.close()?;
     play.until_held("the second FIN", to_first, fin)?;

@@ -6,7 +6,7 @@ use super::{
     Expected, Retransmits, Scenario, Stage,
     play::{Play, Tries, syn_ack},
 };
-use crate::{Direction, Endpoint, Family, LabError, Listening, Side, endpoint::PATIENCE};
+use crate::{Direction, Endpoint, Family, LabError, Listening, Side, endpoint::PATIENCE, lesson};
 
 /// Addresses of the flood, one SYN from each, and the listener's backlog: with more than half of it in use the kernel
 /// tries less often, and when it is full it answers with cookies and remembers nothing.
@@ -35,6 +35,8 @@ pub(super) const SYN_FLOOD: Scenario = Scenario {
         retransmits: Retransmits { syn_ack: SOURCES as u32, ..Retransmits::NONE },
         ..Expected::path(&[])
     },
+    findings: &[(Side::Server, "syn-flood")],
+    lesson: &lesson::crowd::SYN_FLOOD,
     script: syn_flood,
 };
 
@@ -48,6 +50,8 @@ pub(super) const BACKLOG_FULL: Scenario = Scenario {
         retransmits: Retransmits { syn_ack: (CLIENTS - FIT) as u32, ..Retransmits::NONE },
         ..Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"])
     },
+    findings: &[(Side::Server, "accept-queue-full")],
+    lesson: &lesson::crowd::BACKLOG_FULL,
     script: backlog_full,
 };
 
@@ -58,6 +62,8 @@ pub(super) const TIME_WAIT_BURST: Scenario = Scenario {
     replaces: "netstat -nat | grep -c TIME_WAIT; sar -n SOCK 1; sysctl net.ipv4.tcp_max_tw_buckets",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Client, "time-wait-pressure")],
+    lesson: &lesson::crowd::TIME_WAIT_BURST,
     script: time_wait_burst,
 };
 

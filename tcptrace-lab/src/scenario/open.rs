@@ -6,7 +6,7 @@ use super::{
     Expected, Retransmits, Scenario, Stage,
     play::{Connection, Play, Tries, fails_with, pure_ack, syn, syn_ack},
 };
-use crate::{Direction, LabError, Side, endpoint::PATIENCE};
+use crate::{Direction, LabError, Side, endpoint::PATIENCE, lesson};
 
 /// How long a connect may take to fail when each SYN is lost: with the settings below 9 to 15 s.
 const SYN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ pub(super) const HANDSHAKE: Scenario = Scenario {
     replaces: "tcpdump -ni any tcp port 10000; netstat -nat | grep 10000",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[],
+    lesson: &lesson::open::HANDSHAKE,
     script: handshake,
 };
 
@@ -33,6 +35,8 @@ pub(super) const REFUSED: Scenario = Scenario {
     replaces: "telnet 10.0.0.9 10000; tcpdump -ni any 'tcp[tcpflags] & tcp-rst != 0'",
     client: Expected::path(&["CLOSE", "SYN_SENT", "CLOSE"]),
     server: Expected { resets: REFUSED_CONNECTS, socketless_resets: REFUSED_CONNECTS, ..Expected::path(&[]) },
+    findings: &[(Side::Client, "connect-refused")],
+    lesson: &lesson::open::REFUSED,
     script: refused,
 };
 
@@ -46,6 +50,8 @@ pub(super) const SYN_DROP: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "CLOSE"])
     },
     server: Expected::path(&[]),
+    findings: &[(Side::Client, "syn-unanswered")],
+    lesson: &lesson::open::SYN_DROP,
     script: syn_drop,
 };
 
@@ -63,6 +69,8 @@ pub(super) const SYNACK_DROP: Scenario = Scenario {
         retransmits: Retransmits { syn_ack: SYNS_IN_VAIN, ..Retransmits::NONE },
         ..Expected::path(&[])
     },
+    findings: &[(Side::Client, "syn-unanswered"), (Side::Server, "syn-ack-unanswered")],
+    lesson: &lesson::open::SYNACK_DROP,
     script: synack_drop,
 };
 
@@ -186,6 +194,6 @@ fn synack_drop(play: &mut Play<'_>) -> Result<(), LabError> {
     })?;
     fails_with(client.connected(SYN_TIMEOUT), libc::ETIMEDOUT)?;
     client.close()?;
-    play.stage("both kernels have given up: the program reads \"connection timed out\"", None, None)?;
+    play.healthy("both kernels have given up: the program reads \"connection timed out\"", None, None)?;
     listener.close()
 }

@@ -1,6 +1,7 @@
 //! What the scripts are written with.
 
 use std::{
+    collections::HashSet,
     thread,
     time::{Duration, Instant},
 };
@@ -156,18 +157,13 @@ impl<'a> Play<'a> {
         Ok((client, server))
     }
 
-    /// Waits until the other side has acknowledged the first data that this side has sent, so that none of it will be
-    /// sent again.
-    pub(super) fn until_acknowledged(&self, sender: Side) -> Result<(), LabError> {
-        let way = Direction::from_side(sender);
-        let back = Direction::from_side(sender.peer());
-        self.lab.wire().wait_until("the data to be acknowledged", PATIENCE, |traffic| {
-            let first = traffic.sightings().find(|seen| seen.direction == way && data(&seen.segment));
-            first.is_some_and(|first| {
-                let end = first.segment.seq.wrapping_add(first.segment.payload as u32);
-                traffic.count(back, Fate::Forwarded, |segment| segment.ack_number == end) > 0
-            })
-        })
+    /// From now on drops what is sent again of the segments in that direction that match. For those whose second
+    /// answer would do harm, however long the first one is looked at.
+    pub(super) fn without_repeats(&self, direction: Direction, matches: fn(&Segment) -> bool) {
+        let mut sent = HashSet::new();
+        self.lab.wire().drop_when(direction, move |segment| {
+            matches(segment) && !sent.insert((segment.source_port, segment.seq))
+        });
     }
 
     /// The end of most scenarios: the client closes, and the server when it has seen that.

@@ -1,7 +1,10 @@
 //! Connections that end with a RST.
 
-use super::{Expected, Scenario, Stage, play::Play};
-use crate::{Endpoint, LabError, Side, endpoint::PATIENCE};
+use super::{
+    Expected, Scenario, Stage,
+    play::{Play, data},
+};
+use crate::{Direction, Endpoint, LabError, Side, endpoint::PATIENCE, lesson};
 
 /// Connections of each burst.
 const RESET: usize = 25;
@@ -16,6 +19,8 @@ pub(super) const RST_UNREAD: Scenario = Scenario {
         resets: RESET as u32,
         ..Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE"])
     },
+    findings: &[(Side::Server, "rst-storm")],
+    lesson: &lesson::reset::RST_UNREAD,
     script: rst_unread,
 };
 
@@ -29,6 +34,8 @@ pub(super) const RST_LINGER: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE"]),
+    findings: &[(Side::Client, "rst-storm")],
+    lesson: &lesson::reset::RST_LINGER,
     script: rst_linger,
 };
 
@@ -36,9 +43,10 @@ fn rst_unread(play: &mut Play<'_>) -> Result<(), LabError> {
     const UNREAD: &[u8] = b"nobody will ever read this";
     let listener = play.lab.listen()?;
     let (client, server) = play.connect(&listener)?;
+    // What is sent again after the close would be answered with a second RST.
+    play.without_repeats(Direction::ToServer, data);
     client.send(UNREAD)?;
-    // Unacknowledged data would be sent again later, and answered with a second RST.
-    play.until_acknowledged(Side::Client)?;
+    server.see(UNREAD.len())?;
     play.stage(
         "the client's data has arrived, and the server does not read it",
         Some("ESTABLISHED"),

@@ -6,7 +6,7 @@ use super::{
     Expected, Retransmits, Scenario, Stage,
     play::{Play, Tries, data},
 };
-use crate::{Direction, Endpoint, LabError, Side, endpoint::PATIENCE};
+use crate::{Direction, Endpoint, LabError, Side, endpoint::PATIENCE, lesson};
 
 /// Data segments of the lossy scenario, and how many of them are lost.
 const SEGMENTS: usize = 8;
@@ -33,6 +33,8 @@ pub(super) const LOSSY: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Client, "retransmitting")],
+    lesson: &lesson::silence::LOSSY,
     script: lossy,
 };
 
@@ -43,6 +45,8 @@ pub(super) const KEEPALIVE_TIMEOUT: Scenario = Scenario {
     replaces: "netstat -nato | grep keepalive; sysctl net.ipv4.tcp_keepalive_time",
     client: Expected { resets: 2, socketless_resets: 1, ..GIVEN_UP },
     server: FORGOTTEN,
+    findings: &[(Side::Client, "dead-peer")],
+    lesson: &lesson::silence::KEEPALIVE_TIMEOUT,
     script: keepalive_timeout,
 };
 
@@ -58,6 +62,8 @@ pub(super) const USER_TIMEOUT_ENDS: Scenario = Scenario {
         ..GIVEN_UP
     },
     server: FORGOTTEN,
+    findings: &[(Side::Client, "dead-peer")],
+    lesson: &lesson::silence::USER_TIMEOUT,
     script: user_timeout,
 };
 

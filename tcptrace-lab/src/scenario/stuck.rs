@@ -6,7 +6,7 @@ use super::{
     Expected, Retransmits, Scenario, Stage,
     play::{Connection, Play, Tries, fin, pure_ack},
 };
-use crate::{Direction, Fate, LabError, Listening, Segment, Side, endpoint::PATIENCE};
+use crate::{Direction, Fate, LabError, Listening, Segment, Side, endpoint::PATIENCE, lesson};
 
 /// Connections of the leak, and what each server end has not read, in bytes.
 const LEAKED: usize = 5;
@@ -26,6 +26,8 @@ pub(super) const CLOSE_WAIT_LEAK: Scenario = Scenario {
     replaces: "netstat -nat | awk '/^tcp/ {++S[$NF]} END {for (s in S) print s, S[s]}'; lsof -nP -i:10000 | grep CLOSE_WAIT",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Server, "close-wait-leak")],
+    lesson: &lesson::stuck::CLOSE_WAIT_LEAK,
     script: close_wait_leak,
 };
 
@@ -40,6 +42,8 @@ pub(super) const FIN_WAIT2_ORPHAN: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Client, "peer-never-closed")],
+    lesson: &lesson::stuck::FIN_WAIT2_ORPHAN,
     script: fin_wait2_orphan,
 };
 
@@ -53,6 +57,8 @@ pub(super) const FIN_WAIT1_DROP: Scenario = Scenario {
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Client, "fin-unanswered")],
+    lesson: &lesson::stuck::FIN_WAIT1_DROP,
     script: fin_wait1_drop,
 };
 
@@ -63,6 +69,8 @@ pub(super) const FIN_WAIT1_ZERO_WINDOW: Scenario = Scenario {
     replaces: "netstat -nato | grep -E 'FIN_WAIT1.*probe'; tcpdump -ni any 'tcp[14:2] = 0'",
     client: Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"]),
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
+    findings: &[(Side::Client, "fin-behind-zero-window")],
+    lesson: &lesson::stuck::FIN_WAIT1_ZERO_WINDOW,
     script: fin_wait1_zero_window,
 };
 

@@ -43,6 +43,9 @@ pub struct Args {
     /// List the scenarios: what each shows, and which commands it stands for
     #[arg(long)]
     list: bool,
+    /// Explain the scenario instead of playing it: its states on the diagram, what governs it, what is often believed
+    #[arg(long)]
+    explain: bool,
     /// IP version of the two hosts
     #[arg(long, value_name = "4|6", default_value = "4", value_parser = ["4", "6"])]
     family: String,
@@ -64,6 +67,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         bail!("there is no scenario {name:?}; there are: {}", names.join(" "));
     };
+    if args.explain {
+        return print(&scenario.explain());
+    }
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
     // A lab's errors name their cause themselves: as a source it would stand there twice.
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
@@ -118,15 +124,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn list() -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    let written: io::Result<()> = SCENARIOS.iter().try_for_each(|scenario| {
-        writeln!(
-            out,
-            "{:<20} {}\n{:<20} instead of: {}\n",
-            scenario.name, scenario.title, "", scenario.replaces
-        )
-    });
-    match written {
+    let entry = |scenario: &Scenario| {
+        format!("{:<21} {}\n{:<21} instead of: {}\n\n", scenario.name, scenario.title, "", scenario.replaces)
+    };
+    print(&SCENARIOS.iter().map(entry).collect::<String>())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

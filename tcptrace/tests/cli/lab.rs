@@ -1,10 +1,10 @@
 //! The lab command.
 
 use crate::run::*;
-use crate::support::patiently;
+use crate::support::{self, patiently};
 use crate::works::*;
 use nix::sys::signal::Signal;
-use tcptrace_lab::SCENARIOS;
+use tcptrace_lab::{Family, Lab, SCENARIOS, Side};
 
 /// Flag, value, and how the run ends, for `lab handshake`.
 pub fn lab_cases(btf: &str) -> Vec<(&'static str, &str, i32)> {
@@ -121,4 +121,40 @@ fn a_scenario_can_be_interrupted() {
         let ran = running.end(Some(how)).expect(0);
         assert!(has_summary(&ran), "{how}: {ran:#?}");
     }
+}
+
+/// It plays nothing, so it takes no time and no privileges.
+#[test]
+fn every_scenario_is_explained() {
+    let unprivileged = Unprivileged::new();
+    for scenario in SCENARIOS {
+        let ran = unprivileged.run(&["lab", scenario.name, "--explain"]).expect(0);
+        let text = ran.stdout();
+        let first = format!("{}: ", scenario.name);
+        assert!(ran.err.is_empty() && text.starts_with(&first), "{ran:#?}");
+        // The diagram with its boxes, and what the scenario is called.
+        for part in ["┃    CLOSE    ┃", "SYN-ACK in, ACK out", "What is often believed"] {
+            assert!(text.contains(part), "{}: {part}: {ran:#?}", scenario.name);
+        }
+        for (_, finding) in scenario.findings {
+            assert!(text.contains(finding), "{}: {finding}: {ran:#?}", scenario.name);
+        }
+        assert!(ran.out.iter().all(|line| line.chars().count() <= 100), "{ran:#?}");
+    }
+    let ran = run(&["lab", "no-such", "--explain"]).expect(2);
+    assert!(ran.stderr().contains("there is no scenario"), "{ran:#?}");
+}
+
+/// The values of settings are those of the namespace that it is asked in.
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn an_explanation_shows_the_values_here() {
+    let lab = Lab::new(Family::V4).expect("a lab");
+    lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "17").expect("set");
+    let explained = |side| {
+        let output = lab.command(side, support::command(&["lab", "fin-wait2-orphan", "--explain"]));
+        String::from_utf8(output.expect("it runs").stdout).expect("text")
+    };
+    assert!(explained(Side::Server).contains("seconds; default 60; here 17"), "{}", explained(Side::Server));
+    assert!(explained(Side::Client).contains("seconds; default 60; here 60"), "{}", explained(Side::Client));
 }
