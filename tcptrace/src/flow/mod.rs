@@ -353,6 +353,9 @@ impl Ledger {
             self.totals.retransmit(event.segment, event.reason, segments);
         }
         let mut who = stranger(head);
+        if state == TcpState::NewSynRecv {
+            who.role = Role::Passive; // only a listener's side answers SYNs
+        }
         if !request && head.sock != 0 {
             self.confirm(key, head, out);
             self.ensure(key, head, state);
