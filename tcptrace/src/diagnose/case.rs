@@ -2,7 +2,8 @@
 
 use super::{
     finding::{Confidence, Deadline, Evidence, Finding, From, Setting, Subject},
-    ladder::{RTO_MAX_NS, Rule, Stall},
+    ladder::{RTO_MAX_NS, RTO_MIN_NS, Rule, Stall},
+    limits::waiting,
 };
 use crate::{
     event::{Segment, TcpState},
@@ -25,8 +26,8 @@ pub struct Case {
     pub taken_ns: u64,
     /// What the ledger knows.
     pub told: Told,
-    /// Its age is reckoned from a setting.
-    pub age_reckoned: bool,
+    /// What its age is reckoned from, if it is.
+    pub age_from: Option<&'static str>,
     /// Who holds its descriptor.
     pub holder: Option<Holder>,
     /// What the socket itself tells (BPF iterator); `None`: not read, or not to be had.
@@ -59,11 +60,10 @@ impl Case {
         self.sight.timer.filter(|timer| timer.kind == kind)
     }
 
-    /// Unanswered expiries of the timer that runs, or the doublings of its time-out.
+    /// Expiries without an answer of the timer that runs. A back-off alone says nothing: it stays until the next valid
+    /// measurement of the round trip, long after what was lost has arrived.
     pub fn tries(&self) -> u32 {
-        let info = self.sight.info.map_or(0, |info| info.retransmits.max(info.probes).max(info.backoff));
-        let timer = self.sight.timer.map_or(0, |timer| timer.retransmits);
-        u32::from(info.max(timer))
+        expiries(&self.sight)
     }
 
     /// Bytes that came and were not read. The kernel counts a FIN as one.
@@ -125,8 +125,9 @@ impl Case {
         Some(match timer.kind {
             TimerKind::Probe => Stall {
                 tries: u32::from(info.probes),
-                // tcp_info shows the time-out without the probes' back-off.
+                // tcp_info shows the time-out without the probes' back-off (tcp_probe0_when).
                 rto_ns: (u64::from(info.rto_us) * 1000)
+                    .max(RTO_MIN_NS)
                     .checked_shl(u32::from(info.backoff))
                     .unwrap_or(u64::MAX)
                     .min(rto_max_ns),
@@ -146,11 +147,14 @@ impl Case {
 
     /// What ends a stall of this socket, and the setting that says so.
     pub fn rule(&self) -> (Rule, Setting) {
-        if let Some(ms) = self.user_timeout_ms() {
-            let setting =
-                Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
-            return (Rule::UserTimeout(u64::from(ms) * 1_000_000), setting);
+        match self.user_timeout_ms() {
+            Some(ms) => (Rule::UserTimeout(u64::from(ms) * 1_000_000), user_timeout(ms)),
+            None => self.retries(),
         }
+    }
+
+    /// The same without regard to TCP_USER_TIMEOUT.
+    pub fn retries(&self) -> (Rule, Setting) {
         if !self.is_orphan() {
             return (
                 Rule::Retries(self.settings.retries.unwrap_or(15)),
@@ -158,13 +162,35 @@ impl Case {
             );
         }
         let mut setting = number("net.ipv4.tcp_orphan_retries", self.settings.orphan_retries);
-        match self.settings.orphan_retries.unwrap_or(0) {
-            0 => {
+        match self.settings.orphan_retries {
+            None | Some(0) => {
                 setting.meaning = Some("0 means 8");
-                (Rule::OrphanDefault, setting)
+                (Rule::ORPHAN_DEFAULT, setting)
             }
-            retries => (Rule::Retries(retries), setting),
+            Some(retries) => {
+                let at_maximum = if self.soft_error() { 0 } else { retries };
+                (Rule::Orphan { retries, at_maximum }, setting)
+            }
         }
+    }
+
+    /// Nothing was heard for so long; `None`: not told.
+    pub fn silent_ns(&self) -> Option<u64> {
+        let info = self.sight.info?;
+        Some(u64::from(info.last_ack_recv_ms.min(info.last_data_recv_ms)) * 1_000_000)
+    }
+
+    /// The peer was heard after the stall began: it lives.
+    pub fn heard_since_stall(&self) -> bool {
+        match (self.silent_ns(), waiting(self)) {
+            (Some(silent_ns), Some(stalled)) => silent_ns < stalled.ns / 10 * 9,
+            _ => false,
+        }
+    }
+
+    /// An ICMP error, or the like, has come back.
+    pub fn soft_error(&self) -> bool {
+        self.detail.is_some_and(|detail| detail.soft_error != 0)
     }
 
     /// TCP_USER_TIMEOUT is not in sock_diag: without the iterator a deadline holds only if there is none.
@@ -191,8 +217,7 @@ impl Case {
         let (_, bound) = least_age(&self.sight);
         let age_from = match self.told.age {
             Some(age) if age.exact => "events",
-            _ if self.age_reckoned => "by tcp_fin_timeout; TCP_LINGER2 would change it",
-            _ => bound_words(bound),
+            _ => self.age_from.unwrap_or_else(|| bound_words(bound)),
         };
         let mut evidence = Vec::new();
         if let Some(holder) = &self.holder {
@@ -258,6 +283,24 @@ fn bound_words(bound: Bound) -> &'static str {
         Bound::Retransmits => "the retransmissions took that long",
         Bound::Timer => "its timer has run that long",
     }
+}
+
+/// Expiries without an answer of the timer that runs.
+pub fn expiries(sight: &Sight) -> u32 {
+    let Some(timer) = sight.timer else { return 0 };
+    let info = sight.info.unwrap_or_default();
+    u32::from(timer.retransmits.max(match timer.kind {
+        TimerKind::Retransmit => info.retransmits,
+        // Answers set the count of probes back, not the back-off.
+        TimerKind::Probe => info.probes.max(info.backoff),
+        TimerKind::Keepalive => info.probes,
+        TimerKind::TimeWait => 0,
+    }))
+}
+
+/// TCP_USER_TIMEOUT as it is set.
+pub fn user_timeout(ms: u32) -> Setting {
+    Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None }
 }
 
 /// A setting that is a number.

@@ -64,6 +64,10 @@ impl Recent {
             Some((last, count)) if *last >= step => *count += 1,
             _ => self.0.push_back((step, 1)),
         }
+        // Whoever looks rarely would keep what no look counts any more.
+        while self.0.front().is_some_and(|(first, _)| *first + WINDOW_NS / STEP_NS < step) {
+            self.0.pop_front();
+        }
     }
 
     /// How many there were, and since when (the step of the first).

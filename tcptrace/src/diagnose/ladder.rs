@@ -2,11 +2,13 @@
 //! the kernel's rules (tcp_timer.c, inet_connection_sock.c; docs/kernel.md), for the socket as it stands.
 
 /// TCP_RTO_MIN: the time rule counts in it, whatever the connection's own time-out is (5.10 to 7.3).
-const RTO_MIN_NS: u64 = 200_000_000;
+pub const RTO_MIN_NS: u64 = 200_000_000;
 /// The first time-out of a SYN and of a SYN-ACK (TCP_TIMEOUT_INIT).
 const RTO_FIRST_NS: u64 = 1_000_000_000;
 /// TCP_RTO_MAX, where no setting says otherwise (`tcp_rto_max_ms`, 6.15).
 pub const RTO_MAX_NS: u64 = 120_000_000_000;
+/// No timer is shorter: a tick or two (TCP_TIMEOUT_MIN).
+const TIMER_MIN_NS: u64 = 1_000_000;
 /// No rule allows more; a ladder that does not end before is cut.
 const MAX_RUNGS: usize = 64;
 
@@ -40,12 +42,33 @@ pub struct End {
 /// What ends a stall of a connection that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// So many retries, turned into a time (tcp_retries2, tcp_orphan_retries).
+    /// A program has it: so many retries, turned into a time (tcp_retries2).
     Retries(u64),
-    /// An orphan under tcp_orphan_retries 0: 8, but none any more once the time-out has reached its maximum.
-    OrphanDefault,
+    /// Nobody has it: `retries` likewise (tcp_orphan_retries, 0 means 8), and once the time-out has reached its maximum
+    /// only `at_maximum`: 0 where the setting is 0, or after an ICMP error (tcp_orphan_retries()).
+    Orphan {
+        /// While the time-out still grows.
+        retries: u64,
+        /// When it does not grow any more.
+        at_maximum: u64,
+    },
     /// TCP_USER_TIMEOUT, in nanoseconds.
     UserTimeout(u64),
+}
+
+impl Rule {
+    /// tcp_orphan_retries 0.
+    pub const ORPHAN_DEFAULT: Self = Self::Orphan { retries: 8, at_maximum: 0 };
+
+    /// The retries that count at an expiry of a timer of `rto_ns`; `None`: a time counts.
+    fn retries(self, rto_ns: u64, rto_max_ns: u64) -> Option<u64> {
+        match self {
+            Self::Retries(retries) => Some(retries),
+            Self::Orphan { retries, .. } if rto_ns < rto_max_ns => Some(retries),
+            Self::Orphan { at_maximum, .. } => Some(at_maximum),
+            Self::UserTimeout(_) => None,
+        }
+    }
 }
 
 /// A stall: the timer as it stands.
@@ -95,14 +118,11 @@ pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
     let mut began: Option<u64> = (stall.tries > 0).then_some(0);
     while walk.goes_on() {
         let since = began.map(|began| elapsed + walk.at_ns - began);
-        let dead = since.is_some_and(|since| match rule {
-            Rule::Retries(retries) => since >= model_timeout(retries, RTO_MIN_NS, stall.rto_max_ns),
-            Rule::OrphanDefault => {
-                let retries = if walk.rto_ns < stall.rto_max_ns { 8 } else { 0 };
-                since >= model_timeout(retries, RTO_MIN_NS, stall.rto_max_ns)
-            }
-            Rule::UserTimeout(ns) => since >= ns,
-        });
+        let limit_ns = match (rule, rule.retries(walk.rto_ns, stall.rto_max_ns)) {
+            (Rule::UserTimeout(ns), _) => ns,
+            (_, retries) => model_timeout(retries.unwrap_or(0), RTO_MIN_NS, stall.rto_max_ns),
+        };
+        let dead = since.is_some_and(|since| since >= limit_ns);
         if dead {
             return walk.ends();
         }
@@ -114,43 +134,60 @@ pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
         if let (Rule::UserTimeout(ns), Some(began)) = (rule, began) {
             // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
             let spent = if stall.tries > 0 { elapsed + walk.at_ns } else { walk.at_ns - began };
-            next = next.min(ns.saturating_sub(spent).max(1_000_000));
+            next = next.min(ns.saturating_sub(spent).max(TIMER_MIN_NS));
         }
         walk.step(next, doubled);
     }
     walk.cut()
 }
 
-/// A zero window: the probe timer (tcp_probe_timer). `answered`: the peer acknowledges the probes, so only the back-off
-/// grows. `retries`: `None` for a program's socket whose peer answers, which the kernel keeps for ever.
-pub fn probing(stall: Stall, backoff: u32, answered: bool, rule: Rule, orphan: bool) -> Ladder {
+/// What decides how a row of window probes ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probing {
+    /// Doublings so far (icsk_backoff).
+    pub backoff: u32,
+    /// The peer acknowledges the probes: their count begins anew each time, the back-off goes on.
+    pub answered: bool,
+    /// How many probes; never [`Rule::UserTimeout`], which counts beside them.
+    pub rule: Rule,
+    /// TCP_USER_TIMEOUT, in nanoseconds.
+    pub user_timeout_ns: Option<u64>,
+    /// tcp_retries2: beyond so many doublings the pace stays (tcp_send_probe0).
+    pub most_doublings: u64,
+}
+
+/// A zero window: the probe timer (tcp_probe_timer). Without an end where the peer answers and a program has the socket,
+/// which the kernel keeps for ever (RFC 9293, 3.8.6.1).
+pub fn probing(stall: Stall, how: Probing) -> Ladder {
     let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
-    let mut probes = if answered { 0 } else { stall.tries };
-    let mut backoff = backoff;
+    let mut probes = if how.answered { 0 } else { stall.tries };
+    let mut backoff = how.backoff;
+    // The clock of TCP_USER_TIMEOUT starts at the first expiry (5.11).
+    let mut began = (stall.tries > 0 || backoff > 0).then_some(0);
+    let elapsed = stall.elapsed_ns.unwrap_or_else(|| stall.elapsed());
     while walk.goes_on() {
         let alive = walk.rto_ns < stall.rto_max_ns;
-        let dead = match rule {
-            Rule::UserTimeout(ns) => stall.elapsed_ns.unwrap_or_else(|| stall.elapsed()) + walk.at_ns >= ns,
-            Rule::Retries(most) => {
-                u64::from(probes) >= most || (orphan && !alive && u64::from(backoff) >= most)
-            }
-            Rule::OrphanDefault => probes >= 8 || !alive,
-        };
-        if dead {
+        let most = how.rule.retries(walk.rto_ns, stall.rto_max_ns).unwrap_or(u64::MAX);
+        let spent = began.map(|began| if began == 0 { elapsed + walk.at_ns } else { walk.at_ns - began });
+        let timed = how.user_timeout_ns.is_some_and(|ns| spent.is_some_and(|spent| spent >= ns));
+        let orphan = matches!(how.rule, Rule::Orphan { .. });
+        if timed || u64::from(probes) >= most || (orphan && !alive && u64::from(backoff) >= most) {
             return walk.ends();
         }
-        if !answered {
+        let began_at = *began.get_or_insert(walk.at_ns);
+        if !how.answered {
             probes += 1;
         }
-        backoff += 1;
-        let next = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
-        walk.step(next, next);
+        let grows = u64::from(backoff) < how.most_doublings;
+        backoff += u32::from(grows);
+        let full = walk.rto_ns.saturating_mul(if grows { 2 } else { 1 }).min(stall.rto_max_ns);
+        // The kernel shortens the last step (tcp_clamp_probe0_to_user_timeout, 5.11).
+        let spent = if began_at == 0 { elapsed + walk.at_ns } else { walk.at_ns - began_at };
+        let next =
+            how.user_timeout_ns.map_or(full, |ns| full.min(ns.saturating_sub(spent).max(TIMER_MIN_NS)));
+        walk.step(next, full);
     }
-    if answered && !orphan && !matches!(rule, Rule::UserTimeout(_)) {
-        Ladder { end: None, ..walk.cut() }
-    } else {
-        walk.cut()
-    }
+    walk.cut()
 }
 
 /// How long the SYN's time-out number `number` is: the first `linear` repetitions keep the pace of the first (6.5).
@@ -168,21 +205,37 @@ pub fn syn_elapsed(stall: Stall, linear: u64) -> u64 {
 }
 
 /// A SYN that is not answered (tcp_write_timeout, SYN_SENT): a number of tries, of which `linear` come at the pace of
-/// the first (6.5), or the time that the doublings alone would take, whichever is over first.
-pub fn syn(stall: Stall, retries: u64, linear: u64) -> Ladder {
+/// the first (6.5), or the time that the doublings alone would take, whichever is over first. TCP_USER_TIMEOUT takes the
+/// place of that time.
+pub fn syn(stall: Stall, retries: u64, linear: u64, user_timeout_ns: Option<u64>) -> Ladder {
     let elapsed = syn_elapsed(stall, linear);
-    let limit = model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns);
+    let limit = user_timeout_ns.unwrap_or_else(|| model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns));
     let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
     while walk.goes_on() {
-        let counted = u64::from(walk.number) >= retries + linear;
-        let timed = walk.number > 0 && elapsed + walk.at_ns >= limit;
+        let counted = u64::from(walk.number) >= retries.saturating_add(linear);
+        // Not at the first expiry: nothing has been sent again yet (retransmits_timed_out).
+        let timed = walk.number > 0 && elapsed.saturating_add(walk.at_ns) >= limit;
         if counted || timed {
             return walk.ends();
         }
-        let next = syn_interval(&stall, u64::from(walk.number) + 2, linear);
-        walk.step(next, next);
+        let full = syn_interval(&stall, u64::from(walk.number) + 2, linear);
+        let spent = elapsed.saturating_add(walk.at_ns);
+        let next = user_timeout_ns.map_or(full, |ns| full.min(ns.saturating_sub(spent).max(TIMER_MIN_NS)));
+        walk.step(next, full);
     }
     walk.cut()
+}
+
+/// The least time since the SYN came, from what is left of the timer of its SYN-ACK: each wait is twice the one before,
+/// and the present one is no shorter than that.
+pub fn syn_ack_age(expires_ns: u64, rto_max_ns: u64) -> u64 {
+    let mut wait_ns = RTO_FIRST_NS;
+    let mut before_ns = 0_u64;
+    while wait_ns < expires_ns.min(rto_max_ns) {
+        before_ns = before_ns.saturating_add(wait_ns);
+        wait_ns = wait_ns.saturating_mul(2).min(rto_max_ns);
+    }
+    before_ns.saturating_add(wait_ns.saturating_sub(expires_ns))
 }
 
 /// A SYN-ACK that is not answered (reqsk_timer_handler).
@@ -199,14 +252,36 @@ pub fn syn_ack(timeouts: u32, expires_ns: u64, retries: u64, rto_max_ns: u64) ->
     walk.cut()
 }
 
-/// Keepalive probes (tcp_keepalive_timer): `unanswered` so far, the next in `expires_ns`, one every `interval_ns`.
-pub fn keepalive(unanswered: u32, expires_ns: u64, interval_ns: u64, most: u64) -> Ladder {
-    let mut walk = Walk::new(unanswered, interval_ns, expires_ns);
+/// Keepalive probes (tcp_keepalive_timer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// In a row so far.
+    pub unanswered: u32,
+    /// The next, from now.
+    pub expires_ns: u64,
+    /// Then one every so often.
+    pub interval_ns: u64,
+    /// So many are the end.
+    pub most: u64,
+    /// Since something was heard; `None`: not told.
+    pub silent_ns: Option<u64>,
+    /// TCP_USER_TIMEOUT, in nanoseconds: takes the place of their number, and counts from the last that was heard.
+    pub user_timeout_ns: Option<u64>,
+}
+
+/// When keepalive ends a connection. Not told what TCP_USER_TIMEOUT needs, it has no end.
+pub fn keepalive(how: Keepalive) -> Ladder {
+    let mut walk = Walk::new(how.unanswered, how.interval_ns, how.expires_ns);
     while walk.goes_on() {
-        if u64::from(walk.number) >= most.max(1) {
+        let silent_ns = how.silent_ns.map(|silent_ns| silent_ns.saturating_add(walk.at_ns));
+        let dead = match how.user_timeout_ns {
+            Some(ns) => walk.number > 0 && silent_ns.is_some_and(|silent_ns| silent_ns >= ns),
+            None => u64::from(walk.number) >= how.most.max(1),
+        };
+        if dead {
             return walk.ends();
         }
-        walk.step(interval_ns, interval_ns);
+        walk.step(how.interval_ns, how.interval_ns);
     }
     walk.cut()
 }
@@ -258,90 +333,4 @@ impl Walk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: u64 = 1_000_000_000;
-    const MS: u64 = 1_000_000;
-
-    fn fresh(rto_ns: u64) -> Stall {
-        Stall { tries: 0, rto_ns, expires_ns: rto_ns, elapsed_ns: None, rto_max_ns: RTO_MAX_NS }
-    }
-
-    fn end(ladder: &Ladder) -> u64 {
-        ladder.end.expect("an end").in_ns
-    }
-
-    /// kernel-facts: n = 8 is 102.2 s, so with a time-out of 204 ms 104 s; 1.5 s gives 190 s; n = 2: 3.1 s.
-    #[test]
-    fn the_time_rule_is_the_measured_one() {
-        assert_eq!(model_timeout(8, RTO_MIN_NS, RTO_MAX_NS), 102_200 * MS);
-        assert_eq!(model_timeout(15, RTO_MIN_NS, RTO_MAX_NS), 924_600 * MS);
-        assert_eq!(end(&retransmission(fresh(204 * MS), Rule::Retries(8))), 511 * 204 * MS);
-        assert_eq!(end(&retransmission(fresh(204 * MS), Rule::OrphanDefault)), 511 * 204 * MS);
-        assert_eq!(end(&retransmission(fresh(1_500 * MS), Rule::Retries(8))), 127 * 1_500 * MS);
-        assert_eq!(end(&retransmission(fresh(204 * MS), Rule::Retries(2))), 15 * 204 * MS);
-    }
-
-    /// Looked at in the middle, the end is the same moment.
-    #[test]
-    fn a_stall_looked_at_later_ends_at_the_same_time() {
-        let rto = 204 * MS;
-        let all = end(&retransmission(fresh(rto), Rule::Retries(8)));
-        for tries in 1..8_u32 {
-            let at = ((1 << tries) - 1) * rto + 50 * MS;
-            let now = rto << tries;
-            let stall = Stall { tries, rto_ns: now, expires_ns: now - 50 * MS, ..fresh(rto) };
-            assert_eq!(at + end(&retransmission(stall, Rule::Retries(8))), all, "after {tries}");
-        }
-    }
-
-    #[test]
-    fn a_user_timeout_counts_from_the_first_retransmission() {
-        let ladder = retransmission(fresh(204 * MS), Rule::UserTimeout(5 * S));
-        assert_eq!(end(&ladder), 204 * MS + 5 * S);
-    }
-
-    /// An orphan that has reached the longest time-out dies at the next expiry, if tcp_orphan_retries is 0.
-    #[test]
-    fn a_slow_orphan_dies_at_the_longest_timeout() {
-        let stall = Stall { tries: 2, rto_ns: RTO_MAX_NS, expires_ns: 7 * S, ..fresh(RTO_MAX_NS) };
-        assert_eq!(end(&retransmission(stall, Rule::OrphanDefault)), 7 * S);
-    }
-
-    /// 131 s from 6.5 on, 127 s before; few retries end by time, not by number.
-    #[test]
-    fn syns_end_as_measured() {
-        assert_eq!(end(&syn(fresh(S), 6, 4)), 131 * S);
-        assert_eq!(end(&syn(fresh(S), 6, 0)), 127 * S);
-        assert_eq!(end(&syn(fresh(S), 2, 4)), 7 * S);
-        assert_eq!(end(&syn(fresh(S), 1, 0)), 3 * S);
-        let times: Vec<_> = syn(fresh(S), 6, 4).rungs.iter().map(|rung| rung.in_ns / S).collect();
-        assert_eq!(times, [1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
-        let later = Stall { tries: 5, rto_ns: 2 * S, expires_ns: S, ..fresh(S) };
-        assert_eq!(6 * S + end(&syn(later, 6, 4)), 131 * S);
-    }
-
-    #[test]
-    fn syn_acks_end_as_measured() {
-        assert_eq!(end(&syn_ack(0, S, 5, RTO_MAX_NS)), 63 * S);
-        assert_eq!(end(&syn_ack(1, 2 * S, 2, RTO_MAX_NS)), 6 * S);
-    }
-
-    /// Eight probes for an orphan whose peer is silent; for ever for a program whose peer answers.
-    #[test]
-    fn probes_end_or_do_not() {
-        let silent = probing(fresh(204 * MS), 0, false, Rule::OrphanDefault, true);
-        assert_eq!(end(&silent), 511 * 204 * MS);
-        let answered = probing(fresh(204 * MS), 0, true, Rule::Retries(15), false);
-        assert_eq!(answered.end, None);
-        let orphan = probing(fresh(204 * MS), 0, true, Rule::OrphanDefault, true);
-        let sum: u64 = (0..10).map(|n| (204 * MS) << n).sum();
-        assert_eq!(end(&orphan), sum + RTO_MAX_NS);
-    }
-
-    #[test]
-    fn keepalive_ends_after_its_probes() {
-        assert_eq!(end(&keepalive(3, 500 * MS, S, 9)), 6 * S + 500 * MS);
-    }
-}
+mod tests;

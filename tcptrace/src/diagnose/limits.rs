@@ -62,7 +62,8 @@ pub fn limit(case: &Case) -> Option<Limit> {
             Limit::Tries(few(TRIES_WINDOW, settings.retries))
         }
         TcpState::Established if case.timer(TimerKind::Keepalive).is_some() => {
-            Limit::Tries(few(TRIES, settings.keepalive_probes))
+            let own = case.options().keepalive_probes.filter(|count| *count > 0).map(u64::from);
+            Limit::Tries(few(TRIES, own.or(settings.keepalive_probes)))
         }
         TcpState::Established => Limit::Tries(few(TRIES_OPEN, settings.retries)),
         _ => return None,
@@ -99,7 +100,6 @@ pub fn past(case: &Case, older_than_ns: Option<u64>) -> Past {
     match limit(case) {
         None => Past::NotYet,
         Some(Limit::Tries(tries)) if u64::from(case.tries()) >= tries => Past::Yes,
-        // The timer of data in flight is another one's in CLOSE_WAIT; everywhere else it tells.
         Some(Limit::Tries(_)) => Past::NotYet,
         Some(Limit::Age(limit_ns)) => match case.told.age {
             Some(age) if age.ns >= limit_ns => Past::Yes,

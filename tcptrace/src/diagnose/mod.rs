@@ -19,8 +19,9 @@ pub use memory::Memory;
 pub use rules::RULES;
 pub use scene::{Around, Counted, Look, Machine, Scene, Traced};
 
-use crate::{event::TcpState, flow::Span};
+use crate::{event::TcpState, flow::Span, sight::Kind};
 use limits::{Limit, Past, past};
+use rules::half_open::Trouble;
 
 /// A rule: what it is called, what it is about, how it judges.
 pub struct Rule {
@@ -99,6 +100,8 @@ pub fn diagnose(scene: &Scene) -> Diagnosis {
                 });
                 match found {
                     Some(finding) => diagnosis.findings.push(finding),
+                    None if told_together(case, scene) => {}
+                    None if waits_on_purpose(case) => diagnosis.goes_on(case, Past::NotYet),
                     None => diagnosis.unexplained += 1,
                 }
             }
@@ -110,9 +113,31 @@ pub fn diagnose(scene: &Scene) -> Diagnosis {
             diagnosis.findings.extend(judge(scene));
         }
     }
+    diagnosis.findings.iter_mut().for_each(note_assumed);
     let age = |finding: &Finding| finding.age.map_or(0, |age| age.ns);
     diagnosis.findings.sort_by(|one, other| age(other).cmp(&age(one)).then(one.name.cmp(other.name)));
     diagnosis
+}
+
+/// A half-open request whose listener is in trouble: that is said once, of the listener.
+fn told_together(case: &Case, scene: &Scene) -> bool {
+    case.sight.kind == Kind::Request
+        && scene.trouble(case.sight.netns, case.sight.ends.lport) != Trouble::Unanswered
+}
+
+/// A program has shut down its side and goes on receiving: a long answer.
+fn waits_on_purpose(case: &Case) -> bool {
+    case.state() == TcpState::FinWait2 && !case.is_orphan()
+}
+
+/// Where a namespace does not show a setting, the deadline is that of the kernel's own default.
+fn note_assumed(finding: &mut Finding) {
+    if !matches!(finding.deadline, Deadline::In { .. }) {
+        return;
+    }
+    let unknown = finding.settings.iter().filter(|setting| setting.value.is_none());
+    let unknown = unknown.map(|setting| format!("{}: the kernel's default is assumed", setting.name));
+    finding.missing.extend(unknown);
 }
 
 #[cfg(test)]

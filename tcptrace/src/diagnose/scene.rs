@@ -2,13 +2,15 @@
 //! happened in the last seconds.
 
 use super::{
-    case::Case,
+    case::{Case, expiries},
     history::{Burst, Failed, WINDOW_NS},
-    memory::{Memory, is_full},
+    ladder,
+    memory::{Holding, Memory, holdings, is_full},
+    rules::half_open::{Trouble, troubles},
 };
 use crate::{
     event::{Ends, TcpState},
-    flow::{FlowId, Span, Told},
+    flow::{FlowId, Span, Told, minisocket::TIME_WAIT_NS},
     sight::{Kind, Sight, Taken},
     source::{
         counters::{Counters, Settings as MachineSettings, Sockstat},
@@ -17,13 +19,16 @@ use crate::{
         netns::Limits as Settings,
     },
 };
-use hashbrown::HashMap;
-use std::sync::Arc;
+use hashbrown::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 /// Destinations whose used ports are counted; what is beyond is not looked at.
 const MAX_TOWARD: usize = 65_536;
 /// Connections with unread bytes that are remembered, to name who does not read.
 const MAX_READERS: usize = 16_384;
+
+/// Local addresses that are remembered, to tell our own from others'.
+const MAX_LOCALS: usize = 4096;
 
 /// One destination as seen from one local address: its connections need a local port each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +51,9 @@ pub struct Used {
     /// Of those in TIME_WAIT.
     pub time_wait: u64,
 }
+
+/// Connections with unread bytes: in which namespace, what is known of them, and how many bytes.
+type Readers = HashMap<Ends, Vec<(u32, Told, Option<Holder>, u32)>>;
 
 /// What the whole machine shows.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +87,8 @@ pub struct Look {
     settings: HashMap<u32, Arc<Settings>>,
     cases: Vec<Case>,
     listeners: Vec<Case>,
-    readers: HashMap<(u32, Ends), (Told, Option<Holder>, u32)>,
+    readers: Readers,
+    locals: HashSet<(u32, [u8; 16])>,
     toward: HashMap<Toward, Used>,
     time_wait: HashMap<u32, u64>,
     unaccepted: HashMap<(u32, u16), u64>,
@@ -103,6 +112,9 @@ impl Look {
         self.taken = Taken { from_ns, to_ns: self.taken.to_ns.max(taken.to_ns) };
         let settings = self.settings.get(&sight.netns).cloned().unwrap_or_default();
         self.count_port(sight, &settings);
+        if sight.state != TcpState::Listen && self.locals.len() < MAX_LOCALS {
+            self.locals.insert((sight.netns, sight.ends.local));
+        }
         let unaccepted = sight.kind == Kind::Full && sight.inode == 0;
         match sight.state {
             TcpState::TimeWait => {
@@ -121,8 +133,10 @@ impl Look {
             && self.readers.len() < MAX_READERS
         {
             let told = told();
-            self.readers
-                .insert((sight.netns, sight.ends), (told.clone(), holder.cloned(), sight.receive_queue));
+            let reader = (sight.netns, told.clone(), holder.cloned(), sight.receive_queue);
+            let known = self.readers.entry(sight.ends).or_default();
+            known.retain(|(netns, ..)| *netns != sight.netns);
+            known.push(reader);
             return self.keep(sight, taken, holder, settings, || told);
         }
         self.keep(sight, taken, holder, settings, told);
@@ -140,15 +154,15 @@ impl Look {
             return;
         }
         let mut told = told();
-        let reckoned = reckoned_age(sight, &settings)
-            .filter(|least| told.age.is_none_or(|age| !age.exact && age.ns < least.ns));
-        let age_reckoned = reckoned.is_some();
-        told.age = reckoned.or(told.age);
+        let reckoned = reckoned_age(sight, &settings).filter(|(least_ns, _)| is_longer(*least_ns, &told));
+        if let Some((ns, _)) = reckoned {
+            told.age = Some(Span { ns, exact: false });
+        }
         let case = Case {
             sight: *sight,
             taken_ns: taken.from_ns,
             told,
-            age_reckoned,
+            age_from: reckoned.map(|(_, from)| from),
             holder: holder.cloned(),
             detail: None,
             settings,
@@ -185,6 +199,15 @@ impl Look {
         for case in self.cases.iter_mut().chain(&mut self.listeners).filter(|case| case.sight.netns == netns)
         {
             case.detail = details.get(&case.sight.cookie).copied();
+            let began_ns = case.detail.and_then(|detail| detail.stall()?.began_ns);
+            // In SYN_SENT the first SYN is the beginning of the state; everywhere else the stall may be older than it.
+            if let Some(began_ns) = began_ns.filter(|_| case.sight.state == TcpState::SynSent) {
+                let ns = case.taken_ns.saturating_sub(began_ns);
+                if is_longer(ns, &case.told) {
+                    case.told.age = Some(Span { ns, exact: false });
+                    case.age_from = Some("the first SYN was sent then");
+                }
+            }
         }
     }
 
@@ -204,6 +227,7 @@ impl Look {
         for (index, case) in self.cases.iter().enumerate() {
             by_ends.entry(case.sight.ends).or_default().push(index);
         }
+        let holdings = holdings(&self.cases);
         Scene {
             now_ns,
             sockets: self.sockets,
@@ -213,6 +237,9 @@ impl Look {
             settings: self.settings,
             by_ends,
             readers: self.readers,
+            locals: self.locals,
+            holdings,
+            troubles: OnceLock::new(),
             toward: self.toward,
             time_wait: self.time_wait,
             unaccepted: self.unaccepted,
@@ -225,18 +252,33 @@ impl Look {
 
 /// Established and not in order: something is sent again, or a window is probed.
 fn stalls(sight: &Sight) -> bool {
-    let info = sight.info.is_some_and(|info| info.retransmits > 0 || info.probes > 0 || info.backoff > 0);
-    info || sight.timer.is_some_and(|timer| timer.retransmits > 0)
+    expiries(sight) > 0
 }
 
-/// A minisocket in FIN_WAIT2 was given tcp_fin_timeout, unless its program had set TCP_LINGER2, which nothing shows any
-/// more: so long its timer has run. (Above 60 s a full socket waited before it.)
-fn reckoned_age(sight: &Sight, settings: &Settings) -> Option<Span> {
-    if sight.kind != Kind::Minisocket || sight.state != TcpState::FinWait2 {
-        return None;
-    }
+/// A bound that tells more than what is known.
+fn is_longer(least_ns: u64, told: &Told) -> bool {
+    told.age.is_none_or(|age| !age.exact && age.ns < least_ns)
+}
+
+/// The least age in nanoseconds that a timer and the settings tell, and how.
+fn reckoned_age(sight: &Sight, settings: &Settings) -> Option<(u64, &'static str)> {
     let left_ns = u64::from(sight.timer?.expires_ms) * 1_000_000;
-    Some(Span { ns: settings.fin_timeout_ns?.checked_sub(left_ns)?, exact: false })
+    match (sight.kind, sight.state) {
+        // It was given tcp_fin_timeout, unless its program had set TCP_LINGER2, which nothing shows any more: so long its
+        // timer has run. Above 60 s a full socket waited for the part above, and then the minisocket does so again
+        // (5.10 to 7.3).
+        (Kind::Minisocket, TcpState::FinWait2) => {
+            let fin_timeout_ns = settings.fin_timeout_ns?;
+            let above_ns = fin_timeout_ns.saturating_sub(TIME_WAIT_NS);
+            let whole_ns = if above_ns > 0 { above_ns.saturating_mul(2) } else { fin_timeout_ns };
+            Some((whole_ns.checked_sub(left_ns)?, "by tcp_fin_timeout; TCP_LINGER2 would change it"))
+        }
+        (Kind::Request, _) => {
+            let rto_max_ns = settings.rto_max_ns.unwrap_or(ladder::RTO_MAX_NS);
+            Some((ladder::syn_ack_age(left_ns, rto_max_ns), "its SYN-ACKs took that long"))
+        }
+        _ => None,
+    }
 }
 
 /// What is around the sockets.
@@ -287,7 +329,11 @@ pub struct Scene {
     /// By namespace.
     pub settings: HashMap<u32, Arc<Settings>>,
     by_ends: HashMap<Ends, Vec<usize>>,
-    readers: HashMap<(u32, Ends), (Told, Option<Holder>, u32)>,
+    readers: Readers,
+    locals: HashSet<(u32, [u8; 16])>,
+    /// Sockets in CLOSE_WAIT by holder.
+    pub holdings: HashMap<Holding, u64>,
+    troubles: OnceLock<HashMap<(u32, u16), Trouble>>,
     /// Ports in use, by destination.
     pub toward: HashMap<Toward, Used>,
     /// TIME_WAIT by namespace.
@@ -316,11 +362,9 @@ impl Scene {
     /// The other end, where it has bytes that its program has not read: how many, and whose it is.
     pub fn reader(&self, case: &Case) -> Option<(u32, Option<String>)> {
         let ends = case.sight.ends.turned_round();
-        let mut fits = self.readers.iter().filter(|((_, of), _)| *of == ends);
-        let (_, (told, holder, unread)) = fits.next()?;
-        if fits.next().is_some() {
+        let Some([(_, told, holder, unread)]) = self.readers.get(&ends).map(Vec::as_slice) else {
             return None;
-        }
+        };
         let name = match (holder, &told.owner) {
             (Some(holder), _) => Some(format!("{}/{}", holder.process.comm, holder.process.pid)),
             (None, Some(owner)) => Some(format!("{}/{}", owner.process.comm, owner.process.pid)),
@@ -339,6 +383,17 @@ impl Scene {
     /// Who listens on this port there.
     pub fn listener(&self, netns: u32, port: u16) -> Option<&Case> {
         self.listeners.iter().find(|case| case.sight.netns == netns && case.sight.ends.lport == port)
+    }
+
+    /// What is the matter with the half-open requests of this port; asked once for each of them, so reckoned once for all.
+    pub(super) fn trouble(&self, netns: u32, port: u16) -> Trouble {
+        let troubles = self.troubles.get_or_init(|| troubles(self));
+        troubles.get(&(netns, port)).copied().unwrap_or(Trouble::Unanswered)
+    }
+
+    /// This listener is where connections to that address come in: the address is this namespace's.
+    pub fn listens_at(&self, listener: &Case, address: [u8; 16]) -> bool {
+        listener.sight.ends.local == address || self.locals.contains(&(listener.sight.netns, address))
     }
 
     /// What could not be sent of this socket.

@@ -101,7 +101,9 @@ impl<'a> Page<'a> {
             lines.push("what is older than us may be older than it shows: --for 20s, or --watch".to_owned());
         }
         if counts.unexplained > 0 {
-            lines.push(format!("{} past the limit fit no rule", plural(counts.unexplained, "connection")));
+            let fit = if counts.unexplained == 1 { "fits" } else { "fit" };
+            let connections = plural(counts.unexplained, "connection");
+            lines.push(format!("{connections} past the limit {fit} no rule"));
         }
         lines.extend(notes.iter().cloned());
         if !lines.is_empty() {

@@ -31,9 +31,10 @@ fn finding(listener: &Case, scene: &Scene) -> Finding {
         listener.holder.as_ref().map(|holder| format!("{}/{}", holder.process.comm, holder.process.pid));
     let program = whose.clone().unwrap_or_else(|| "the program".to_owned());
     let verdict = format!(
-        "{queued} connections wait in an accept queue for {limit}: {program} does not accept(){}",
+        "{} in an accept queue for {limit}: {program} does not accept(){}",
+        if queued == 1 { "1 connection waits".to_owned() } else { format!("{queued} connections wait") },
         if waiting > 0 {
-            format!(", and {waiting} clients more cannot finish their handshake")
+            format!(", and {} cannot be completed", words::count(waiting as u64, "more handshake"))
         } else {
             String::new()
         }
@@ -51,7 +52,8 @@ fn finding(listener: &Case, scene: &Scene) -> Finding {
     let oldest = scene.half_open(netns, port).map(Case::tries).max().unwrap_or(0);
     if waiting > 0 {
         finding.evidence.push(words::shown(format!(
-            "{waiting} half-open requests, their SYN-ACKs sent again up to {}",
+            "{}, SYN-ACKs sent again {} at most",
+            words::count(waiting as u64, "half-open request"),
             words::times(oldest)
         )));
     }

@@ -26,7 +26,7 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
     }
     let verdict = if case.tries() > 0 {
         format!(
-            "the peer has closed its side; {} that the program sent since are sent again ({}) and not acknowledged",
+            "the peer has closed its side; no ACK for {} that the program sent since, sent again {}",
             words::bytes(case.sight.send_queue),
             words::times(case.tries())
         )

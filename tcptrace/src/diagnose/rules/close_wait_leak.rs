@@ -2,10 +2,7 @@
 
 use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, words};
 use crate::{
-    diagnose::{
-        Confidence,
-        memory::{holding, holdings},
-    },
+    diagnose::{Confidence, memory::holding},
     event::TcpState,
     units::Duration,
 };
@@ -44,10 +41,11 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     )));
     finding.evidence.extend(words::heard(case));
     if let Some(info) = case.sight.info {
-        finding.evidence.push(words::shown(format!(
-            "the program last sent data {} ago",
-            words::ms(info.last_data_sent_ms)
-        )));
+        // Its time means nothing then: it runs from the connection's beginning.
+        finding.evidence.push(words::shown(match info.bytes_sent {
+            0 => "the program has never sent data here".to_owned(),
+            _ => format!("data was last sent {} ago", words::ms(info.last_data_sent_ms)),
+        }));
     }
     growth(case, scene, &mut finding);
     if scene.other_end(case).is_some_and(|other| other.sight.state == TcpState::FinWait2) {
@@ -82,7 +80,7 @@ fn unaccepted(case: &Case) -> Finding {
 /// How the number of such sockets of this holder went since the first look.
 fn growth(case: &Case, scene: &Scene, finding: &mut Finding) {
     let Some(holding) = holding(case) else { return };
-    let now = holdings(&scene.cases).get(&holding).copied().unwrap_or(1);
+    let now = scene.holdings.get(&holding).copied().unwrap_or(1);
     let Some(earlier) = scene.remembered.close_wait(&holding).filter(|earlier| earlier.at_ns < scene.now_ns)
     else {
         finding.missing.push("how fast they grow: that takes two looks (--watch)".to_owned());

@@ -3,8 +3,8 @@
 use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{
-        case::{number, seconds},
-        ladder::{self, Ladder},
+        case::{number, seconds, user_timeout},
+        ladder::{self, Keepalive, Ladder},
         limits,
     },
     event::TcpState,
@@ -31,15 +31,13 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
         );
     }
     case.timer(TimerKind::Retransmit)?;
-    let silent_ns = silent_ns(case)?;
-    let waiting_ns = limits::waiting(case)?.ns;
-    // Something was heard after the stall began: the peer lives.
-    if silent_ns < waiting_ns / 10 * 9 {
+    let silent_ns = case.silent_ns()?;
+    if limits::waiting(case).is_none() || case.heard_since_stall() {
         return None;
     }
     let remote = case.sight.ends.remote();
     let verdict = format!(
-        "{} sent to {remote} and sent again {}; nothing was heard from it for {}",
+        "no ACK from {remote} for {}, sent again {}: nothing was heard from it for {}",
         words::bytes(case.sight.send_queue),
         words::times(case.tries()),
         Duration(silent_ns)
@@ -51,16 +49,12 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
     finding.evidence.extend(words::heard(case));
     keepalive_fact(case, &mut finding);
     words::stall(case, &mut finding, "the kernel ends the connection; the program gets ETIMEDOUT");
-    finding.next_step = format!(
-        "ping {}: is the host gone, or the path? The program sees it earlier with TCP_USER_TIMEOUT",
-        remote.ip()
-    );
+    let earlier = match case.user_timeout_ms() {
+        Some(_) => "",
+        None => " The program would see it earlier with TCP_USER_TIMEOUT",
+    };
+    finding.next_step = format!("ping {}: is the host gone, or the path?{earlier}", remote.ip());
     Some(finding)
-}
-
-fn silent_ns(case: &Case) -> Option<u64> {
-    let info = case.sight.info?;
-    Some(u64::from(info.last_ack_recv_ms.min(info.last_data_recv_ms)) * 1_000_000)
 }
 
 fn keepalive_fact(case: &Case, finding: &mut Finding) {
@@ -81,9 +75,9 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
         return None;
     }
     let remote = case.sight.ends.remote();
-    let silent = silent_ns(case).map_or("an unknown time".to_owned(), |ns| Duration(ns).to_string());
-    let verdict =
-        format!("{remote} does not answer: {unanswered} keepalive probes in a row, silent for {silent}");
+    let silent = case.silent_ns().map_or("an unknown time".to_owned(), |ns| Duration(ns).to_string());
+    let probes = words::count(u64::from(unanswered), "keepalive probe");
+    let verdict = format!("{remote} does not answer: {probes} in vain, silent for {silent}");
     let mut finding = case.finding(RULE.name, verdict);
     finding.age = limits::waiting(case);
     finding.age_from = "the peer's silence";
@@ -102,13 +96,14 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
         None => number("net.ipv4.tcp_keepalive_probes", case.settings.keepalive_probes),
     });
     if case.options().keepalive_interval_ns.is_none() {
-        finding.missing.push("TCP_KEEPINTVL and TCP_KEEPCNT, which would change the deadline: only the BPF iterator shows them".to_owned());
+        finding.missing.push("TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT, which would change the deadline: only the BPF iterator shows them".to_owned());
     }
+    finding.settings.extend(case.user_timeout_ms().map(user_timeout));
     let (_, ladder) = ladder(case, unanswered, u64::from(expires_ms) * 1_000_000);
     finding.deadline = Deadline::of(
         &ladder,
         "the kernel ends the connection; the program gets ETIMEDOUT",
-        Deadline::Unknown("the ladder of probes is too long"),
+        Deadline::Unknown("more probes are left than are reckoned"),
     );
     finding.next_step = format!("ping {}: is the host gone, or the path?", remote.ip());
     Some(finding)
@@ -121,5 +116,13 @@ pub fn ladder(case: &Case, unanswered: u32, expires_ns: u64) -> (u64, Ladder) {
     let own_probes = options.keepalive_probes.filter(|count| *count > 0).map(u64::from);
     let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);
     let most = own_probes.or(case.settings.keepalive_probes).unwrap_or(9);
-    (interval_ns, ladder::keepalive(unanswered, expires_ns, interval_ns, most))
+    let keepalive = Keepalive {
+        unanswered,
+        expires_ns,
+        interval_ns,
+        most,
+        silent_ns: case.silent_ns(),
+        user_timeout_ns: case.user_timeout_ms().map(|ms| u64::from(ms) * 1_000_000),
+    };
+    (interval_ns, ladder::keepalive(keepalive))
 }

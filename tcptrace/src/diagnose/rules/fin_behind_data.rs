@@ -18,25 +18,26 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
     }
     case.timer(TimerKind::Retransmit)?;
     let verdict = format!(
-        "{} written before the close are not acknowledged; they were sent again {} in vain",
+        "no ACK for {} written before the close, sent again {}; the FIN waits with it",
         words::bytes(case.sight.send_queue.saturating_sub(1)),
         words::times(case.tries())
     );
     let mut finding = case.finding(RULE.name, verdict);
     let unsent = case.unsent().unwrap_or(0);
     finding.evidence.push(words::shown(format!(
-        "{} not acknowledged (the FIN counts as one), {} of them never sent, {} segments in flight",
+        "{} not acknowledged (the FIN counts as one), {} of that never sent, {} in flight",
         words::bytes(case.sight.send_queue),
         words::bytes(unsent),
-        case.sight.info.map_or(0, |info| info.unacked)
+        words::count(case.sight.info.map_or(0, |info| info.unacked).into(), "segment")
     )));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
     words::stall(case, &mut finding, "the kernel gives up, and the data is lost");
     let remote = case.sight.ends.remote();
     finding.next_step = format!(
-        "check the path to {}: ping, a firewall in between, the MTU (ping -M do -s 1472)",
-        remote.ip()
+        "check the path to {ip}: ping {ip}; a firewall in between; the MTU: {}",
+        words::ping_large(remote.ip()),
+        ip = remote.ip()
     );
     Some(finding)
 }

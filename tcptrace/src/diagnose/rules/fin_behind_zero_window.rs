@@ -16,18 +16,22 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     {
         return None;
     }
-    let unsent = case.unsent().unwrap_or(case.sight.send_queue.saturating_sub(1));
-    let verdict = format!(
-        "the FIN waits behind {} that were never sent: the peer's window is closed, its program does not read",
-        words::bytes(unsent)
-    );
+    // The kernel counts the FIN as one, here and there.
+    let unsent = case.unsent().unwrap_or(case.sight.send_queue).saturating_sub(1);
+    let verdict = match unsent {
+        0 => "the FIN was never sent: the peer's window is closed, its program does not read".to_owned(),
+        _ => format!(
+            "the FIN waits behind {} never sent: the peer's window is closed, its program does not read",
+            words::bytes(unsent)
+        ),
+    };
     let mut finding = case.finding(RULE.name, verdict);
-    let window = case.told_window().map_or("not told".to_owned(), words::bytes);
     finding.evidence.push(words::shown(format!(
-        "{} not acknowledged, of which {} unsent; peer's window {window}",
+        "{} not acknowledged, {} of that never sent; the FIN counts as one",
         words::bytes(case.sight.send_queue),
-        words::bytes(unsent)
+        words::bytes(case.unsent().unwrap_or(case.sight.send_queue))
     )));
+    finding.evidence.push(words::window(case));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
     let answers = words::answers_probes(case);

@@ -8,7 +8,7 @@ use crate::{
     },
     sight::Kind,
 };
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 /// From so many half-open requests on a flood is thought of; of a listener with a small backlog, which throws the others
 /// away or answers them with cookies, from three quarters of that on.
@@ -28,26 +28,40 @@ pub enum Trouble {
     Unanswered,
 }
 
-/// Of the listener on this port.
-pub fn trouble(scene: &Scene, netns: u32, port: u16) -> Trouble {
-    if scene
+/// Of each port with requests.
+pub fn troubles(scene: &Scene) -> HashMap<(u32, u16), Trouble> {
+    let mut stuck: HashMap<_, (usize, HashSet<_>)> = HashMap::new();
+    for case in scene.cases.iter().filter(|case| case.sight.kind == Kind::Request) {
+        let (count, sources) = stuck.entry((case.sight.netns, case.sight.ends.lport)).or_default();
+        if past(case, scene.older_than_ns) == Past::Yes {
+            *count += 1;
+            sources.insert(case.sight.ends.remote);
+        }
+    }
+    let full: HashSet<_> = scene
         .listeners
         .iter()
-        .any(|case| case.sight.netns == netns && case.sight.ends.lport == port && queue_full(case, scene))
-    {
-        return Trouble::QueueFull;
-    }
-    let stuck: Vec<_> = stuck(scene, netns, port).collect();
-    let sources: HashSet<_> = stuck.iter().map(|case| case.sight.ends.remote).collect();
+        .filter(|case| queue_full(case, scene))
+        .map(|case| (case.sight.netns, case.sight.ends.lport))
+        .collect();
+    let trouble = |port: &(u32, u16), count: usize, sources: usize| {
+        if full.contains(port) {
+            Trouble::QueueFull
+        } else if count >= many(scene, port) && sources * 10 >= count * 9 {
+            // A client that tries in vain sends its SYN again; who only wants to fill the table takes another address.
+            Trouble::Flood
+        } else {
+            Trouble::Unanswered
+        }
+    };
+    stuck.into_iter().map(|(port, (count, sources))| (port, trouble(&port, count, sources.len()))).collect()
+}
+
+/// From how many on it is a flood, of the listener on this port.
+fn many(scene: &Scene, (netns, port): &(u32, u16)) -> usize {
     let backlog =
-        scene.listener(netns, port).map_or(usize::MAX, |listener| listener.sight.send_queue as usize);
-    let many = (backlog / 4).saturating_mul(3).clamp(LEAST, MANY);
-    // A client that tries in vain sends its SYN again; who only wants to fill the table takes another address.
-    if stuck.len() >= many && sources.len() * 10 >= stuck.len() * 9 {
-        Trouble::Flood
-    } else {
-        Trouble::Unanswered
-    }
+        scene.listener(*netns, *port).map_or(usize::MAX, |listener| listener.sight.send_queue as usize);
+    (backlog / 4).saturating_mul(3).clamp(LEAST, MANY)
 }
 
 /// Requests past their limit.

@@ -9,7 +9,7 @@ mod fin_behind_data;
 mod fin_behind_zero_window;
 mod fin_cannot_leave;
 mod fin_unanswered;
-mod half_open;
+pub(super) mod half_open;
 mod last_ack_unanswered;
 mod orphan_pressure;
 mod peer_never_closed;

@@ -1,10 +1,11 @@
 //! `peer-never-closed`: our side has closed, the peer's program has not.
 
-use super::{Case, Deadline, Finding, Judge, Rule, Scene, words};
+use super::{Case, Deadline, Finding, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{Confidence, case::seconds, ladder},
     event::TcpState,
     sight::{Kind, TimerKind},
+    source::details::Linger2,
 };
 
 /// A program that shut its side down and still receives is at work.
@@ -64,7 +65,12 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         finding.confidence = Confidence::Likely;
         finding.missing.push(format!("the other end: look on {} for CLOSE_WAIT", remote.ip()));
     }
-    finding.settings.push(seconds("net.ipv4.tcp_fin_timeout", case.settings.fin_timeout_ns));
+    finding.settings.push(match case.options().linger2 {
+        Some(Linger2::Time(ns)) => {
+            Setting { name: "TCP_LINGER2", value: Some(format!("{} s", ns / 1_000_000_000)), meaning: None }
+        }
+        _ => seconds("net.ipv4.tcp_fin_timeout", case.settings.fin_timeout_ns),
+    });
     finding.deadline = deadline(case, orphan);
     finding.next_step = match whose {
         Some(whose) => format!("make {whose} close what its peers have closed"),
@@ -87,7 +93,14 @@ fn deadline(case: &Case, orphan: bool) -> Deadline {
     let Some(timer) = case.sight.timer else { return Deadline::Unknown("its timer is not shown") };
     let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
     let more_ns = match timer.kind {
-        TimerKind::Keepalive => case.settings.fin_timeout_ns.map_or(0, |ns| ns.saturating_sub(TIMEWAIT_NS)),
+        TimerKind::Keepalive => {
+            let waits_ns = match case.options().linger2 {
+                Some(Linger2::Time(ns)) => Some(ns),
+                Some(Linger2::Abort) => None,
+                Some(Linger2::Sysctl) | None => case.settings.fin_timeout_ns,
+            };
+            waits_ns.map_or(0, |ns| ns.saturating_sub(TIMEWAIT_NS))
+        }
         _ => 0,
     };
     Deadline::of(&ladder::single(expires_ns + more_ns), THEN, Deadline::Unknown("its timer is not shown"))

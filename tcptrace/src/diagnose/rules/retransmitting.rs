@@ -17,7 +17,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     if case.sight.state != TcpState::Established
-        || case.timer(TimerKind::Keepalive).is_some()
+        || !(case.timer(TimerKind::Retransmit).is_some() || case.timer(TimerKind::Probe).is_some())
         || case.tries() == 0
     {
         return None;
@@ -31,7 +31,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
             "data is never sent, though the peer's window is open: something on this host drops it".to_owned()
         }
         None => format!(
-            "{} were sent again {} and are not acknowledged, though {} is heard",
+            "no ACK for {}, sent again {}, though {} is heard",
             words::bytes(case.sight.send_queue),
             words::times(case.tries()),
             remote.ip()
@@ -50,8 +50,9 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     finding.evidence.extend(words::heard(case));
     if let Some(info) = case.sight.info {
         finding.evidence.push(words::shown(format!(
-            "{} segments in flight, {} sent again over its life",
-            info.unacked, info.total_retrans
+            "{} in flight, {} sent again over its life",
+            words::count(info.unacked.into(), "segment"),
+            info.total_retrans
         )));
     }
     words::stall(case, &mut finding, "the kernel ends the connection; the program gets ETIMEDOUT");
@@ -62,8 +63,8 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         )
     } else {
         format!(
-            "small segments pass and large ones do not? ping -M do -s 1472 {}: a router that swallows ICMP",
-            remote.ip()
+            "do small segments pass and large ones not? {}: a router may swallow the ICMP that would say so",
+            words::ping_large(remote.ip())
         )
     };
     Some(finding)

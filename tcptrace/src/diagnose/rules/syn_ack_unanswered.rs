@@ -1,10 +1,6 @@
 //! `syn-ack-unanswered`: our SYN-ACK, or the ACK of it, does not arrive.
 
-use super::{
-    Case, Deadline, Finding, Judge, Rule, Scene,
-    half_open::{Trouble, trouble},
-    words,
-};
+use super::{Case, Deadline, Finding, Judge, Rule, Scene, half_open::Trouble, words};
 use crate::{
     diagnose::{
         Confidence,
@@ -27,7 +23,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         return None;
     }
     // The whole listener is in trouble: its own rules say so, once.
-    if trouble(scene, case.sight.netns, case.sight.ends.lport) != Trouble::Unanswered {
+    if scene.trouble(case.sight.netns, case.sight.ends.lport) != Trouble::Unanswered {
         return None;
     }
     let remote = case.sight.ends.remote();

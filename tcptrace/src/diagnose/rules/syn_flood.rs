@@ -26,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
 fn judge(scene: &Scene) -> Vec<Finding> {
     let ports = half_open::ports(scene).into_iter();
     let mut findings: Vec<_> = ports
-        .filter(|(netns, port)| half_open::trouble(scene, *netns, *port) == Trouble::Flood)
+        .filter(|(netns, port)| scene.trouble(*netns, *port) == Trouble::Flood)
         .filter_map(|(netns, port)| half_open_flood(scene, netns, port))
         .collect();
     let told: HashSet<_> = findings.iter().map(|finding| finding.subject.netns).collect();
@@ -49,8 +49,8 @@ fn half_open_flood(scene: &Scene, netns: u32, port: u16) -> Option<Finding> {
     about_many(&mut finding, oldest, port);
     finding.confidence = Confidence::Likely;
     finding.evidence.push(words::shown(format!(
-        "{} requests in all, {} past their limit; SYN-ACKs sent again up to {}",
-        scene.half_open(netns, port).count(),
+        "{} in all, {} past their limit; SYN-ACKs sent again {} at most",
+        words::count(scene.half_open(netns, port).count() as u64, "request"),
         stuck.len(),
         words::times(stuck.iter().map(|case| case.tries()).max().unwrap_or(0))
     )));
@@ -128,6 +128,6 @@ fn settings(case: &Case) -> Vec<Setting> {
 
 fn next_step(port: u16) -> String {
     format!(
-        "keep net.ipv4.tcp_syncookies at 1; tcpdump -ni any 'tcp[tcpflags] == tcp-syn and dst port {port}' shows the sources; limit them upstream"
+        "keep net.ipv4.tcp_syncookies at 1; tcpdump -ni any '(tcp[tcpflags] == tcp-syn or ip6[53] == 2) and dst port {port}' shows the sources; limit them upstream"
     )
 }

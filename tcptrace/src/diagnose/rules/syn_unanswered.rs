@@ -3,9 +3,9 @@
 use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, words};
 use crate::{
     diagnose::{
-        case::number,
+        case::{number, user_timeout},
         finding::Setting,
-        ladder::{self, End, Ladder},
+        ladder::{self, Ladder},
         memory::is_full,
     },
     event::TcpState,
@@ -41,7 +41,8 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     let mut full = scene
         .listeners
         .iter()
-        .filter(|listener| listener.sight.ends.lport == remote.port() && is_full(listener));
+        .filter(|listener| listener.sight.ends.lport == remote.port() && is_full(listener))
+        .filter(|listener| scene.listens_at(listener, case.sight.ends.remote));
     let queue = full.next().map(|listener| {
         format!(
             "a listener on port {} of this host has a full accept queue ({} of {})",
@@ -78,7 +79,8 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     let own = case.syn_count();
     let linear = case.settings.syn_linear_timeouts;
     let retries = own.or(case.settings.syn_retries).unwrap_or(6);
-    let mut ladder = ladder::syn(stall, retries, linear.unwrap_or(0));
+    let user_timeout_ns = case.user_timeout_ms().map(|ms| u64::from(ms) * 1_000_000);
+    let ladder = ladder::syn(stall, retries, linear.unwrap_or(0), user_timeout_ns);
     let mut settings = vec![match own {
         Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
         None => number("net.ipv4.tcp_syn_retries", case.settings.syn_retries),
@@ -86,19 +88,6 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     if linear.is_some() {
         settings.push(number("net.ipv4.tcp_syn_linear_timeouts", linear));
     }
-    // The clock of TCP_USER_TIMEOUT starts with the first SYN.
-    if let Some(ms) = case.user_timeout_ms() {
-        let passed = ladder::syn_elapsed(stall, linear.unwrap_or(0));
-        let in_ns = (u64::from(ms) * 1_000_000).saturating_sub(passed).max(1);
-        if ladder.end.is_some_and(|end| in_ns < end.in_ns) {
-            ladder.rungs.retain(|rung| rung.in_ns < in_ns);
-            ladder.end = Some(End { in_ns, latest_ns: in_ns + in_ns / 8 });
-            settings.push(Setting {
-                name: "TCP_USER_TIMEOUT",
-                value: Some(format!("{ms} ms")),
-                meaning: None,
-            });
-        }
-    }
+    settings.extend(case.user_timeout_ms().map(user_timeout));
     Some((ladder, settings))
 }

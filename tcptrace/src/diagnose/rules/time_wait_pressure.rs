@@ -34,7 +34,7 @@ fn judge(scene: &Scene) -> Vec<Finding> {
         let (first, last) = settings.ports?;
         let all = u64::from(last - first) + 1;
         (used.ports * 100 >= all * TIGHT_PORTS && used.time_wait * 2 >= used.ports)
-            .then(|| ports(scene, toward, used, settings, all))
+            .then(|| ports(toward, used, settings, all))
     });
     findings.extend(tight);
     findings
@@ -58,8 +58,8 @@ fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {
     };
     let mut finding = about(verdict, netns, Ends::default(), used);
     finding.evidence.push(words::shown(format!(
-        "{waiting} in TIME_WAIT, {} orphans in FIN_WAIT2 in the same table",
-        used - waiting
+        "{waiting} in TIME_WAIT, {} in FIN_WAIT2 in the same table",
+        words::count(used - waiting, "orphan")
     )));
     if overflows > 0 {
         finding.evidence.push(words::fact(
@@ -77,7 +77,7 @@ fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {
 /// What people try, and what it does not do.
 const MYTHS: &str = "net.ipv4.tcp_fin_timeout does not shorten TIME_WAIT (fixed at 60 s); net.ipv4.tcp_tw_recycle is gone since Linux 4.12";
 
-fn ports(scene: &Scene, toward: &Toward, used: &Used, settings: &Settings, all: u64) -> Finding {
+fn ports(toward: &Toward, used: &Used, settings: &Settings, all: u64) -> Finding {
     let ends = Ends { local: toward.local, remote: toward.remote, lport: 0, rport: toward.rport };
     let verdict = format!(
         "{} of {all} local ports toward {} are used, {} of them in TIME_WAIT: {}",
@@ -92,11 +92,10 @@ fn ports(scene: &Scene, toward: &Toward, used: &Used, settings: &Settings, all: 
     );
     let mut finding = about(verdict, toward.netns, ends, used.ports);
     finding.subject.role = Role::Active;
-    let _ = scene;
     let range = settings.ports.map(|(first, last)| format!("{first} {last}"));
     finding.evidence.push(words::shown(format!(
-        "{} ports left from {} toward {}",
-        all.saturating_sub(used.ports),
+        "{} left from {} toward {}",
+        words::count(all.saturating_sub(used.ports), "port"),
         ends.local().ip(),
         ends.remote()
     )));

@@ -1,7 +1,11 @@
 //! `zero-window-stall`: the peer's program does not read, so ours cannot send.
 
 use super::{Case, Finding, Judge, Rule, Scene, words};
-use crate::{diagnose::Confidence, event::TcpState, sight::TimerKind};
+use crate::{
+    diagnose::{Confidence, limits::waiting},
+    event::TcpState,
+    sight::TimerKind,
+};
 
 pub(super) const RULE: Rule = Rule {
     name: "zero-window-stall",
@@ -11,26 +15,32 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
-    if case.sight.state != TcpState::Established || case.timer(TimerKind::Probe).is_none() {
+    let shrunk = words::shrunk(case);
+    if case.sight.state != TcpState::Established || !(shrunk || case.timer(TimerKind::Probe).is_some()) {
         return None;
     }
-    let unsent = case.unsent().unwrap_or(case.sight.send_queue);
+    // What is in flight does not fit into a window that closed meanwhile.
+    let unsent = if shrunk { case.sight.send_queue } else { case.unsent().unwrap_or(case.sight.send_queue) };
     // A window that is open is another matter: what is sent does not leave.
     if case.window().is_some_and(|window| window > 0 && window >= unsent) {
         return None;
     }
     let remote = case.sight.ends.remote();
     let verdict = format!(
-        "{} wait to be sent: the program at {remote} does not read, its window is closed",
+        "the program at {remote} does not read: its window is {}, {} cannot be sent",
+        if case.window().is_some_and(|window| window > 0) { "too small" } else { "closed" },
         words::bytes(unsent)
     );
     let mut finding = case.finding(RULE.name, verdict);
+    finding.age = waiting(case);
+    finding.age_from = "the stall, not the connection";
     if case.told_window().is_none() {
         finding.confidence = Confidence::Likely;
     }
+    finding.evidence.push(words::window(case));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let answers = words::answers_probes(case);
+    let answers = if shrunk { case.heard_since_stall() } else { words::answers_probes(case) };
     finding.evidence.push(words::shown(if answers {
         "the peer's kernel answers the probes: the host is alive"
     } else {
