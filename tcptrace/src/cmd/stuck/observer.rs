@@ -130,10 +130,9 @@ impl<S: Show> Sink for Observer<S> {
         if endless || self.left == 0 {
             let mut notes = self.notes.clone();
             if resync.unread > 0 {
-                notes.push(format!(
-                    "{} namespaces or processes could not be looked into: that needs root",
-                    resync.unread
-                ));
+                let what =
+                    if resync.unread == 1 { "namespace or process" } else { "namespaces or processes" };
+                notes.push(format!("{} {what} could not be looked into: that needs root", resync.unread));
             }
             self.show.show(&scene, diagnose(&scene), &notes)?;
         }
