@@ -119,7 +119,7 @@ impl Case {
             .rto_max_us
             .map(|us| us.saturating_mul(1000))
             .or(self.settings.rto_max_ns)
-            .unwrap_or(RTO_MAX_NS);
+            .map_or(RTO_MAX_NS, |longest| longest.min(RTO_MAX_NS));
         let told = self.detail.as_ref().and_then(SocketDetail::stall);
         let since = |began: Option<u64>| began.map(|began| self.taken_ns.saturating_sub(began));
         Some(match timer.kind {
@@ -128,8 +128,7 @@ impl Case {
                 // tcp_info shows the time-out without the probes' back-off (tcp_probe0_when).
                 rto_ns: (u64::from(info.rto_us) * 1000)
                     .max(RTO_MIN_NS)
-                    .checked_shl(u32::from(info.backoff))
-                    .unwrap_or(u64::MAX)
+                    .saturating_mul(1 << info.backoff.min(40))
                     .min(rto_max_ns),
                 expires_ns,
                 elapsed_ns: since(told.and_then(|stall| stall.probes_began_ns)),

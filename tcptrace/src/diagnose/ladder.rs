@@ -33,7 +33,7 @@ pub struct Ladder {
 /// When the kernel gives up, from now, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// If every timer is punctual.
+    /// If every timer is punctual; where a time decides, that of the first expiry that comes late enough if timers are late.
     pub in_ns: u64,
     /// If every timer is as late as the wheel allows (an eighth of its time).
     pub latest_ns: u64,
@@ -114,15 +114,20 @@ pub fn model_timeout(retries: u64, base_ns: u64, rto_max_ns: u64) -> u64 {
 pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
     let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
     let elapsed = stall.elapsed();
+    // What is reckoned leaves out how late the timers were so far.
+    let past_slack_ns = if stall.elapsed_ns.is_none() { elapsed / 8 } else { 0 };
     // The clock starts at the first retransmission.
     let mut began: Option<u64> = (stall.tries > 0).then_some(0);
     while walk.goes_on() {
-        let since = began.map(|began| elapsed + walk.at_ns - began);
+        let since = began.map(|began| elapsed.saturating_add(walk.at_ns - began));
         let limit_ns = match (rule, rule.retries(walk.rto_ns, stall.rto_max_ns)) {
             (Rule::UserTimeout(ns), _) => ns,
             (_, retries) => model_timeout(retries.unwrap_or(0), RTO_MIN_NS, stall.rto_max_ns),
         };
         let dead = since.is_some_and(|since| since >= limit_ns);
+        walk.may_end(since.is_some_and(|since| {
+            since.saturating_add(walk.slack_ns).saturating_add(past_slack_ns) >= limit_ns
+        }));
         if dead {
             return walk.ends();
         }
@@ -133,7 +138,7 @@ pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
         let doubled = next;
         if let (Rule::UserTimeout(ns), Some(began)) = (rule, began) {
             // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
-            let spent = if stall.tries > 0 { elapsed + walk.at_ns } else { walk.at_ns - began };
+            let spent = if stall.tries > 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began };
             next = next.min(ns.saturating_sub(spent).max(TIMER_MIN_NS));
         }
         walk.step(next, doubled);
@@ -168,7 +173,8 @@ pub fn probing(stall: Stall, how: Probing) -> Ladder {
     while walk.goes_on() {
         let alive = walk.rto_ns < stall.rto_max_ns;
         let most = how.rule.retries(walk.rto_ns, stall.rto_max_ns).unwrap_or(u64::MAX);
-        let spent = began.map(|began| if began == 0 { elapsed + walk.at_ns } else { walk.at_ns - began });
+        let spent = began
+            .map(|began| if began == 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began });
         let timed = how.user_timeout_ns.is_some_and(|ns| spent.is_some_and(|spent| spent >= ns));
         let orphan = matches!(how.rule, Rule::Orphan { .. });
         if timed || u64::from(probes) >= most || (orphan && !alive && u64::from(backoff) >= most) {
@@ -182,7 +188,7 @@ pub fn probing(stall: Stall, how: Probing) -> Ladder {
         backoff += u32::from(grows);
         let full = walk.rto_ns.saturating_mul(if grows { 2 } else { 1 }).min(stall.rto_max_ns);
         // The kernel shortens the last step (tcp_clamp_probe0_to_user_timeout, 5.11).
-        let spent = if began_at == 0 { elapsed + walk.at_ns } else { walk.at_ns - began_at };
+        let spent = if began_at == 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began_at };
         let next =
             how.user_timeout_ns.map_or(full, |ns| full.min(ns.saturating_sub(spent).max(TIMER_MIN_NS)));
         walk.step(next, full);
@@ -299,13 +305,25 @@ struct Walk {
     rto_ns: u64,
     at_ns: u64,
     late_ns: u64,
+    /// The same, no more than needed.
+    slack_ns: u64,
+    /// The first expiry that may be the last, if timers are late.
+    may_end_ns: Option<u64>,
     rungs: Vec<Rung>,
 }
 
 impl Walk {
     fn new(number: u32, rto_ns: u64, expires_ns: u64) -> Self {
         // The timer that runs was set for a point of the wheel already: the kernel shows that point.
-        Self { number, rto_ns, at_ns: expires_ns, late_ns: 0, rungs: Vec::new() }
+        Self {
+            number,
+            rto_ns,
+            at_ns: expires_ns,
+            late_ns: 0,
+            slack_ns: 0,
+            may_end_ns: None,
+            rungs: Vec::new(),
+        }
     }
 
     fn goes_on(&self) -> bool {
@@ -317,6 +335,7 @@ impl Walk {
         self.rungs.push(Rung { number: self.number, in_ns: self.at_ns });
         self.at_ns = self.at_ns.saturating_add(next_ns);
         self.late_ns = self.late_ns.saturating_add(next_ns / 8);
+        self.slack_ns = self.slack_ns.saturating_add(slack(next_ns));
         self.rto_ns = rto_ns;
     }
 
@@ -324,12 +343,34 @@ impl Walk {
         // Softirqs, and what reading the clocks of two sides costs.
         const LATENCY_NS: u64 = 50_000_000;
         let latest_ns = self.at_ns.saturating_add(self.late_ns).saturating_add(LATENCY_NS);
-        Ladder { rungs: self.rungs, end: Some(End { in_ns: self.at_ns, latest_ns }) }
+        let in_ns = self.may_end_ns.unwrap_or(self.at_ns);
+        Ladder { rungs: self.rungs, end: Some(End { in_ns, latest_ns }) }
+    }
+
+    /// Whether this expiry may be the last.
+    fn may_end(&mut self, may: bool) {
+        if may {
+            self.may_end_ns.get_or_insert(self.at_ns);
+        }
     }
 
     fn cut(self) -> Ladder {
         Ladder { rungs: self.rungs, end: None }
     }
+}
+
+/// How late a timer may be: the wheel has 64 slots a level, each level's eight times as long (kernel/time/timer.c). Ticks
+/// of all usual kernels, as nothing here tells which it is.
+fn slack(ns: u64) -> u64 {
+    let of = |hz: u64| {
+        let ticks = ns / (1_000_000_000 / hz);
+        let mut slot = 1_u64;
+        while slot < 1 << 24 && ticks >= slot * 63 {
+            slot *= 8;
+        }
+        slot * (1_000_000_000 / hz)
+    };
+    [100, 250, 300, 1000].into_iter().map(of).max().unwrap_or(0)
 }
 
 #[cfg(test)]

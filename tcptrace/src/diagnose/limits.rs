@@ -43,7 +43,8 @@ pub fn limit(case: &Case) -> Option<Limit> {
     Some(match case.state() {
         TcpState::SynSent => {
             let linear = settings.syn_linear_timeouts.unwrap_or(0);
-            let allowed = case.syn_count().or(settings.syn_retries).map(|retries| retries + linear);
+            let allowed =
+                case.syn_count().or(settings.syn_retries).map(|retries| retries.saturating_add(linear));
             Limit::Tries(few(TRIES, allowed))
         }
         TcpState::SynRecv => Limit::Tries(few(TRIES, settings.synack_retries)),

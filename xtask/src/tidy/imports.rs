@@ -12,11 +12,16 @@ enum May {
 }
 
 /// Module, what it may name, and why.
-const DIRECTION: [(&str, May, &str); 2] = [
+const DIRECTION: [(&str, May, &str); 3] = [
     (
         "flow",
         May::Not(&["source", "view", "export", "cmd", "run"]),
         "the ledger is pure, so that a replay gives the same answer as the live run",
+    ),
+    (
+        "diagnose",
+        May::Not(&["view", "wire", "export", "cmd", "run"]),
+        "a diagnosis is given a scene, and neither looks nor shows by itself",
     ),
     ("decode", May::Only(&["decode", "event"]), "decoding turns bytes into events and knows nothing else"),
 ];

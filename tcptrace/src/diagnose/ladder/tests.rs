@@ -43,6 +43,25 @@ fn a_user_timeout_counts_from_the_first_retransmission() {
     assert_eq!(end(&ladder), 204 * MS + 5 * S);
 }
 
+/// 1.6 s: at the sixth expiry, after 100.8 s, 62 x 1.6 = 99.2 s have passed since the first retransmission, and 102.2 are
+/// the limit: timers that are a little late make it the last, else the seventh is, after 203.2 s.
+#[test]
+fn an_expiry_just_before_the_limit_may_be_the_last() {
+    let close = retransmission(fresh(1_600 * MS), Rule::Retries(8)).end.expect("an end");
+    assert_eq!(close.in_ns, 100_800 * MS);
+    assert!(close.latest_ns > 203_200 * MS, "{close:?}");
+    // 1.2 s: 126 x 1.2 = 151.2 s, and 62 x 1.2 = 74.4 s before: no doubt.
+    assert_eq!(end(&retransmission(fresh(1_200 * MS), Rule::Retries(8))), 127 * 1_200 * MS);
+}
+
+/// 250 Hz: 750 ticks are counted in slots of 64, 256 ms. 100 Hz: 4800 ticks in slots of 512, 5.12 s.
+#[test]
+fn timers_are_as_late_as_a_slot() {
+    assert_eq!(slack(3 * S), 256 * MS);
+    assert_eq!(slack(48 * S), 5_120 * MS);
+    assert_eq!(slack(100 * MS), 10 * MS); // 100 Hz: ten ticks, exact to one
+}
+
 /// An orphan that has reached the longest time-out dies at the next expiry, if tcp_orphan_retries is 0.
 #[test]
 fn a_slow_orphan_dies_at_the_longest_timeout() {

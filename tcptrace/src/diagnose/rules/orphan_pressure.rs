@@ -21,7 +21,7 @@ fn judge(scene: &Scene) -> Vec<Finding> {
     else {
         return Vec::new();
     };
-    if orphans * 100 < limit * TIGHT {
+    if orphans.saturating_mul(100) < limit.saturating_mul(TIGHT) {
         return Vec::new();
     }
     let Some(oldest) = scene

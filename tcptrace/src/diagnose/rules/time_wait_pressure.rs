@@ -48,7 +48,7 @@ fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {
     let used = waiting + minisockets.count() as u64;
     let overflow = scene.around.counters.get(&netns).and_then(|counted| counted.added("TCPTimeWaitOverflow"));
     let overflows = overflow.map_or(0, |(added, _)| added);
-    if used * 100 < limit * TIGHT && overflows == 0 {
+    if used.saturating_mul(100) < limit.saturating_mul(TIGHT) && overflows == 0 {
         return None;
     }
     let verdict = if overflows > 0 || used >= limit {

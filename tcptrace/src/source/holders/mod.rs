@@ -54,6 +54,14 @@ pub struct Holder {
     counted: u32,
 }
 
+#[cfg(test)]
+impl Holder {
+    /// One process, one descriptor.
+    pub(crate) fn alone(process: Arc<Process>, fd: u32) -> Self {
+        Self { process, fd, processes: 1, counted: 0 }
+    }
+}
+
 /// Who held which socket at one moment.
 #[derive(Clone, Debug)]
 pub struct Holders {

@@ -49,11 +49,15 @@ pub struct Limits {
 /// If it cannot be entered.
 pub fn limits(namespace: &Namespace) -> Result<Limits, NamespaceError> {
     // /proc/sys/net shows each thread the values of its own namespace.
-    namespace.enter(|| {
-        let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/{name}")).ok();
+    namespace.enter(|| Limits::from_files(|name| fs::read_to_string(format!("/proc/sys/net/{name}")).ok()))
+}
+
+impl Limits {
+    /// From what the files below /proc/sys/net say, each by its name there.
+    pub(crate) fn from_files(read: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| read(&format!("ipv4/tcp_{name}"))?.trim().parse::<u64>().ok();
         let seconds = |number: Option<u64>| number.map(|seconds| seconds.saturating_mul(1_000_000_000));
-        Limits {
+        Self {
             fin_timeout_ns: seconds(number("fin_timeout")),
             max_tw_buckets: number("max_tw_buckets"),
             synack_retries: number("synack_retries"),
@@ -72,7 +76,7 @@ pub fn limits(namespace: &Namespace) -> Result<Limits, NamespaceError> {
             tw_reuse: number("tw_reuse"),
             ports: read("ipv4/ip_local_port_range").and_then(|text| range(&text)),
         }
-    })
+    }
 }
 
 fn range(text: &str) -> Option<(u16, u16)> {

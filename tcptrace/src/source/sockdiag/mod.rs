@@ -7,6 +7,8 @@ mod destroy;
 mod dump;
 mod query;
 #[cfg(test)]
+pub(crate) mod recorded;
+#[cfg(test)]
 mod tests;
 
 use super::{
