@@ -33,6 +33,12 @@ pub struct Case {
     pub detail: Option<SocketDetail>,
     /// Its namespace's settings.
     pub settings: Arc<Settings>,
+    /// Asked for a route to its peer just now the kernel had none: errno.
+    pub no_route: Option<u16>,
+    /// TCP_SYNCNT of the listener that it came in on, where that is set and known.
+    pub listener_syn_count: Option<u64>,
+    /// How long a tick of the kernel's clock is.
+    pub tick_ns: Option<u64>,
 }
 
 impl Case {
@@ -133,6 +139,7 @@ impl Case {
                 expires_ns,
                 elapsed_ns: since(told.and_then(|stall| stall.probes_began_ns)),
                 rto_max_ns,
+                tick_ns: self.tick_ns,
             },
             _ => Stall {
                 tries: u32::from(info.retransmits),
@@ -140,17 +147,20 @@ impl Case {
                 expires_ns,
                 elapsed_ns: since(told.and_then(|stall| stall.began_ns)),
                 rto_max_ns,
+                tick_ns: self.tick_ns,
             },
         })
     }
 
-    /// What ends a stall of this socket, and the setting that says so.
-    pub fn rule(&self) -> (Rule, Setting) {
-        if let Some(ms) = self.user_timeout_ms() {
-            let setting =
-                Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
-            return (Rule::UserTimeout(u64::from(ms) * 1_000_000), setting);
-        }
+    /// TCP_USER_TIMEOUT, where it is set: in nanoseconds, and as a setting.
+    pub fn user_timeout(&self) -> Option<(u64, Setting)> {
+        let ms = self.user_timeout_ms()?;
+        let setting = Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
+        Some((u64::from(ms) * 1_000_000, setting))
+    }
+
+    /// How many retries this socket has, and the setting that says so.
+    pub fn retries(&self) -> (Rule, Setting) {
         if !self.is_orphan() {
             return (
                 Rule::Retries(self.settings.retries.unwrap_or(15)),
@@ -158,13 +168,14 @@ impl Case {
             );
         }
         let mut setting = number("net.ipv4.tcp_orphan_retries", self.settings.orphan_retries);
-        match self.settings.orphan_retries.unwrap_or(0) {
-            0 => {
-                setting.meaning = Some("0 means 8");
-                (Rule::OrphanDefault, setting)
-            }
-            retries => (Rule::Retries(retries), setting),
-        }
+        let retries = self.settings.orphan_retries.unwrap_or(0);
+        setting.meaning = (retries == 0).then_some("0 means 8");
+        (Rule::Orphan { retries, soft_error: self.soft_error() != 0 }, setting)
+    }
+
+    /// What the last ICMP message, or a missing route, left on the socket, as errno; 0: nothing, or not told.
+    pub fn soft_error(&self) -> u32 {
+        self.detail.map_or(0, |detail| detail.soft_error)
     }
 
     /// TCP_USER_TIMEOUT is not in sock_diag: without the iterator a deadline holds only if there is none.

@@ -7,6 +7,8 @@ const RTO_MIN_NS: u64 = 200_000_000;
 const RTO_FIRST_NS: u64 = 1_000_000_000;
 /// TCP_RTO_MAX, where no setting says otherwise (`tcp_rto_max_ms`, 6.15).
 pub const RTO_MAX_NS: u64 = 120_000_000_000;
+/// A step that a time-out of the program shortens is this long at least: a tick or two.
+const SHORTEST_NS: u64 = 1_000_000;
 /// No rule allows more; a ladder that does not end before is cut.
 const MAX_RUNGS: usize = 64;
 
@@ -31,21 +33,51 @@ pub struct Ladder {
 /// When the kernel gives up, from now, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// If every timer is punctual.
+    /// If every timer is punctual; where the lateness of timers decides which expiry is the last, the first of them.
     pub in_ns: u64,
-    /// If every timer is as late as the wheel allows (an eighth of its time).
+    /// If every timer is as late as the wheel allows ([`slack`]).
     pub latest_ns: u64,
 }
 
 /// What ends a stall of a connection that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// So many retries, turned into a time (tcp_retries2, tcp_orphan_retries).
+    /// So many retries, turned into a time (tcp_retries2).
     Retries(u64),
-    /// An orphan under tcp_orphan_retries 0: 8, but none any more once the time-out has reached its maximum.
-    OrphanDefault,
+    /// An orphan under tcp_orphan_retries: 0 means 8, but none any more once the time-out has reached its maximum.
+    Orphan {
+        /// tcp_orphan_retries.
+        retries: u64,
+        /// An ICMP message came, or there is no route (sk_err_soft): none at the maximum, whatever the setting.
+        soft_error: bool,
+    },
     /// TCP_USER_TIMEOUT, in nanoseconds.
     UserTimeout(u64),
+    /// A program's socket whose peer has closed its window over data in flight (tcp_rtx_probe0_timed_out): no retries count,
+    /// only silence for twice the longest time-out.
+    Silence,
+}
+
+impl Rule {
+    /// How many retries there are (tcp_orphan_retries()). `alive`: the time-out has not reached its maximum.
+    fn retries(self, alive: bool) -> u64 {
+        match self {
+            Self::Retries(retries) => retries,
+            Self::Orphan { soft_error: true, .. } if !alive => 0,
+            Self::Orphan { retries: 0, .. } if alive => 8,
+            Self::Orphan { retries, .. } => retries,
+            Self::UserTimeout(_) | Self::Silence => u64::MAX,
+        }
+    }
+
+    /// The time since the first retransmission at which an expiry is the last.
+    fn limit_ns(self, stall: &Stall, rto_ns: u64) -> u64 {
+        match self {
+            Self::UserTimeout(ns) => ns,
+            Self::Silence => stall.rto_max_ns.saturating_mul(2),
+            _ => model_timeout(self.retries(rto_ns < stall.rto_max_ns), RTO_MIN_NS, stall.rto_max_ns),
+        }
+    }
 }
 
 /// A stall: the timer as it stands.
@@ -61,19 +93,39 @@ pub struct Stall {
     pub elapsed_ns: Option<u64>,
     /// The longest time-out.
     pub rto_max_ns: u64,
+    /// How long a tick of the kernel's clock is; `None`: unknown.
+    pub tick_ns: Option<u64>,
 }
 
 impl Stall {
-    /// Since the first retransmission: known, or the sum of the time-outs since then.
-    fn elapsed(&self) -> u64 {
+    /// Since the first retransmission, and how much longer it may be: known, or the sum of the time-outs since then.
+    fn elapsed(&self) -> (u64, u64) {
         if self.tries == 0 {
-            return 0;
+            return (0, 0);
         }
-        self.elapsed_ns.unwrap_or_else(|| {
-            let earlier = (1..self.tries).map(|back| self.rto_ns >> back.min(63)).sum::<u64>();
-            earlier + self.rto_ns.saturating_sub(self.expires_ns)
-        })
+        // As the kernel shows it: exact to a millisecond.
+        self.elapsed_ns.map_or_else(
+            || {
+                let earlier = (1..self.tries).map(|back| self.rto_ns >> back.min(63));
+                let (sum, late) =
+                    earlier.fold((0, 0), |(sum, late), ns| (sum + ns, late + slack(ns, self.tick_ns)));
+                (sum + self.rto_ns.saturating_sub(self.expires_ns), late)
+            },
+            |known| (known, 1_000_000),
+        )
     }
+}
+
+/// How late a timer that was set for so long may run: the wheel's slots are 1, 8, 64 ... ticks wide, from 63, 504, 4032 ...
+/// ticks on, and it rounds up (kernel/time/timer.c, calc_wheel_index; 5.10 to 7.3).
+pub fn slack(ns: u64, tick_ns: Option<u64>) -> u64 {
+    let Some(tick_ns) = tick_ns.filter(|tick| *tick > 0) else {
+        // 8 of 63, at worst.
+        return ns / 63 * 8;
+    };
+    let ticks = ns.div_ceil(tick_ns);
+    let levels = (0..8_u32).take_while(|level| ticks >= 63 << (3 * level)).count();
+    tick_ns << (3 * levels)
 }
 
 /// The limit of the time rule: `n` doublings of the shortest time-out, then steps of the longest (tcp_model_timeout).
@@ -89,68 +141,77 @@ pub fn model_timeout(retries: u64, base_ns: u64, rto_max_ns: u64) -> u64 {
 
 /// Data or a FIN that is not acknowledged: the retransmission timer (tcp_write_timeout).
 pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
-    let elapsed = stall.elapsed();
-    // The clock starts at the first retransmission.
-    let mut began: Option<u64> = (stall.tries > 0).then_some(0);
+    let mut walk = Walk::new(&stall);
+    let (elapsed, doubt) = stall.elapsed();
+    // The clock starts at the first retransmission: when, and how late that may be.
+    let mut began = (stall.tries > 0).then_some((0, 0));
     while walk.goes_on() {
-        let since = began.map(|began| elapsed + walk.at_ns - began);
-        let dead = since.is_some_and(|since| match rule {
-            Rule::Retries(retries) => since >= model_timeout(retries, RTO_MIN_NS, stall.rto_max_ns),
-            Rule::OrphanDefault => {
-                let retries = if walk.rto_ns < stall.rto_max_ns { 8 } else { 0 };
-                since >= model_timeout(retries, RTO_MIN_NS, stall.rto_max_ns)
+        let (began_ns, began_late) = *began.get_or_insert((walk.at_ns, walk.late_ns));
+        if walk.number > 0 {
+            let since = elapsed + walk.at_ns - began_ns;
+            let limit = rule.limit_ns(&stall, walk.rto_ns);
+            let late = doubt + walk.late_ns.saturating_sub(began_late);
+            if walk.is_last(since >= limit, since.saturating_add(late) >= limit) {
+                return walk.ends();
             }
-            Rule::UserTimeout(ns) => since >= ns,
-        });
-        if dead {
-            return walk.ends();
         }
-        if began.is_none() {
-            began = Some(walk.at_ns);
-        }
-        let mut next = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
-        let doubled = next;
-        if let (Rule::UserTimeout(ns), Some(began)) = (rule, began) {
-            // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
-            let spent = if stall.tries > 0 { elapsed + walk.at_ns } else { walk.at_ns - began };
-            next = next.min(ns.saturating_sub(spent).max(1_000_000));
-        }
-        walk.step(next, doubled);
+        let doubled = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
+        // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
+        let left = match rule {
+            Rule::UserTimeout(ns) => Some(ns.saturating_sub(elapsed + walk.at_ns - began_ns)),
+            _ => None,
+        };
+        walk.step(doubled, left);
     }
     walk.cut()
 }
 
-/// A zero window: the probe timer (tcp_probe_timer). `answered`: the peer acknowledges the probes, so only the back-off
-/// grows. `retries`: `None` for a program's socket whose peer answers, which the kernel keeps for ever.
-pub fn probing(stall: Stall, backoff: u32, answered: bool, rule: Rule, orphan: bool) -> Ladder {
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
-    let mut probes = if answered { 0 } else { stall.tries };
-    let mut backoff = backoff;
+/// What ends the probing of a closed window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probing {
+    /// Doublings so far.
+    pub backoff: u32,
+    /// There are no more doublings than this (tcp_retries2), whoever has the socket.
+    pub most_backoff: u64,
+    /// The peer acknowledges the probes, so that their count starts again, but not the doublings.
+    pub answered: bool,
+    /// Nobody has the socket.
+    pub orphan: bool,
+    /// How many probes; never [`Rule::UserTimeout`].
+    pub rule: Rule,
+    /// TCP_USER_TIMEOUT, in nanoseconds: beside the number.
+    pub user_timeout_ns: Option<u64>,
+}
+
+/// A closed window: the probe timer (tcp_probe_timer). A program's socket whose peer answers goes on for ever.
+pub fn probing(stall: Stall, how: Probing) -> Ladder {
+    let mut walk = Walk::new(&stall);
+    let mut probes = if how.answered { 0 } else { stall.tries };
+    let mut backoff = how.backoff;
+    let base_ns = stall.rto_ns >> how.backoff.min(63);
+    // The clock starts when the timer expires for the first time.
+    let (elapsed, _) = Stall { tries: how.backoff, ..stall }.elapsed();
+    let mut began = (how.backoff > 0).then_some(0);
     while walk.goes_on() {
+        let began_ns = *began.get_or_insert(walk.at_ns);
+        let since = elapsed + walk.at_ns - began_ns;
         let alive = walk.rto_ns < stall.rto_max_ns;
-        let dead = match rule {
-            Rule::UserTimeout(ns) => stall.elapsed_ns.unwrap_or_else(|| stall.elapsed()) + walk.at_ns >= ns,
-            Rule::Retries(most) => {
-                u64::from(probes) >= most || (orphan && !alive && u64::from(backoff) >= most)
-            }
-            Rule::OrphanDefault => probes >= 8 || !alive,
-        };
-        if dead {
+        let most = how.rule.retries(alive);
+        let timed_out = since > 0 && how.user_timeout_ns.is_some_and(|ns| since >= ns);
+        let dead =
+            timed_out || u64::from(probes) >= most || (how.orphan && !alive && u64::from(backoff) >= most);
+        if walk.is_last(dead, dead) {
             return walk.ends();
         }
-        if !answered {
+        if !how.answered {
             probes += 1;
         }
-        backoff += 1;
-        let next = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
-        walk.step(next, next);
+        backoff += u32::from(u64::from(backoff) < how.most_backoff);
+        // Ten doublings at most (tcp_probe0_when).
+        let next = base_ns.saturating_mul(1 << backoff.min(10)).min(stall.rto_max_ns);
+        walk.step(next, how.user_timeout_ns.map(|ns| ns.saturating_sub(since)));
     }
-    if answered && !orphan && !matches!(rule, Rule::UserTimeout(_)) {
-        Ladder { end: None, ..walk.cut() }
-    } else {
-        walk.cut()
-    }
+    walk.cut()
 }
 
 /// How long the SYN's time-out number `number` is: the first `linear` repetitions keep the pace of the first (6.5).
@@ -160,60 +221,86 @@ fn syn_interval(stall: &Stall, number: u64, linear: u64) -> u64 {
     base.saturating_mul(1 << doublings).min(stall.rto_max_ns)
 }
 
-/// Since the first SYN was sent.
-pub fn syn_elapsed(stall: Stall, linear: u64) -> u64 {
+/// Since the first SYN was sent, and how much longer it may be.
+fn syn_elapsed(stall: &Stall, linear: u64) -> (u64, u64) {
+    if let Some(known) = stall.elapsed_ns {
+        return (known, 1_000_000);
+    }
     let tries = u64::from(stall.tries);
-    let sent: u64 = (1..=tries).map(|number| syn_interval(&stall, number, linear)).sum();
-    sent + syn_interval(&stall, tries + 1, linear).saturating_sub(stall.expires_ns)
+    let sent = (1..=tries).map(|number| syn_interval(stall, number, linear));
+    let (sum, late) = sent.fold((0, 0), |(sum, late), ns| (sum + ns, late + slack(ns, stall.tick_ns)));
+    (sum + syn_interval(stall, tries + 1, linear).saturating_sub(stall.expires_ns), late)
 }
 
 /// A SYN that is not answered (tcp_write_timeout, SYN_SENT): a number of tries, of which `linear` come at the pace of
-/// the first (6.5), or the time that the doublings alone would take, whichever is over first.
-pub fn syn(stall: Stall, retries: u64, linear: u64) -> Ladder {
-    let elapsed = syn_elapsed(stall, linear);
-    let limit = model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns);
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
+/// the first (6.5), or the time that the doublings alone would take, or TCP_USER_TIMEOUT, whichever is over first. The
+/// clock of all starts with the first SYN.
+pub fn syn(stall: Stall, retries: u64, linear: u64, user_timeout_ns: Option<u64>) -> Ladder {
+    let (elapsed, doubt) = syn_elapsed(&stall, linear);
+    let modelled = model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns);
+    // With a TCP_USER_TIMEOUT the kernel does not ask for the other time.
+    let limit = user_timeout_ns.unwrap_or(modelled);
+    let mut walk = Walk::new(&stall);
     while walk.goes_on() {
+        let since = elapsed + walk.at_ns;
         let counted = u64::from(walk.number) >= retries + linear;
-        let timed = walk.number > 0 && elapsed + walk.at_ns >= limit;
-        if counted || timed {
+        let timed = |since: u64| walk.number > 0 && since >= limit;
+        let (surely, perhaps) = (timed(since), timed(since + doubt + walk.late_ns));
+        if walk.is_last(counted || surely, counted || perhaps) {
             return walk.ends();
         }
         let next = syn_interval(&stall, u64::from(walk.number) + 2, linear);
-        walk.step(next, next);
+        walk.step(next, user_timeout_ns.map(|ns| ns.saturating_sub(since)));
     }
     walk.cut()
 }
 
 /// A SYN-ACK that is not answered (reqsk_timer_handler).
-pub fn syn_ack(timeouts: u32, expires_ns: u64, retries: u64, rto_max_ns: u64) -> Ladder {
+pub fn syn_ack(
+    timeouts: u32,
+    expires_ns: u64,
+    retries: u64,
+    rto_max_ns: u64,
+    tick_ns: Option<u64>,
+) -> Ladder {
     let interval = |number: u32| RTO_FIRST_NS.saturating_mul(1 << number.min(30)).min(rto_max_ns);
-    let mut walk = Walk::new(timeouts, interval(timeouts), expires_ns);
+    let rto_ns = interval(timeouts);
+    let mut walk =
+        Walk::new(&Stall { tries: timeouts, rto_ns, expires_ns, elapsed_ns: None, rto_max_ns, tick_ns });
     while walk.goes_on() {
-        if u64::from(walk.number) >= retries {
+        let counted = u64::from(walk.number) >= retries;
+        if walk.is_last(counted, counted) {
             return walk.ends();
         }
-        let next = interval(walk.number + 1);
-        walk.step(next, next);
+        walk.step(interval(walk.number + 1), None);
     }
     walk.cut()
 }
 
-/// Keepalive probes (tcp_keepalive_timer): `unanswered` so far, the next in `expires_ns`, one every `interval_ns`.
-pub fn keepalive(unanswered: u32, expires_ns: u64, interval_ns: u64, most: u64) -> Ladder {
-    let mut walk = Walk::new(unanswered, interval_ns, expires_ns);
+/// Keepalive probes (tcp_keepalive_timer): `tries` unanswered so far, one every `rto_ns`, `most` of them; or, and then
+/// whatever their number, until the peer has been silent for TCP_USER_TIMEOUT. `elapsed_ns`: its silence so far.
+pub fn keepalive(stall: Stall, most: u64, user_timeout_ns: Option<u64>) -> Ladder {
+    let mut walk = Walk::new(&stall);
+    let silent = stall.elapsed_ns.unwrap_or(0);
     while walk.goes_on() {
-        if u64::from(walk.number) >= most.max(1) {
+        let dead = |late: u64| match user_timeout_ns {
+            Some(ns) => walk.number > 0 && silent + walk.at_ns + late >= ns,
+            None => u64::from(walk.number) >= most.max(1),
+        };
+        let (surely, perhaps) = (dead(0), dead(walk.late_ns));
+        if walk.is_last(surely, perhaps) {
             return walk.ends();
         }
-        walk.step(interval_ns, interval_ns);
+        walk.step(stall.rto_ns, None);
     }
     walk.cut()
 }
 
-/// A timer that expires once.
-pub fn single(expires_ns: u64) -> Ladder {
-    Walk::new(0, expires_ns, expires_ns).ends()
+/// A timer that expires once, after `whole_ns` in all.
+pub fn single(expires_ns: u64, whole_ns: u64, tick_ns: Option<u64>) -> Ladder {
+    let rto_ns = whole_ns.max(expires_ns);
+    let stall = Stall { tries: 0, rto_ns, expires_ns, elapsed_ns: None, rto_max_ns: rto_ns, tick_ns };
+    Walk::new(&stall).ends()
 }
 
 /// Walks from expiry to expiry.
@@ -224,32 +311,64 @@ struct Walk {
     rto_ns: u64,
     at_ns: u64,
     late_ns: u64,
+    tick_ns: Option<u64>,
     rungs: Vec<Rung>,
+    /// The first expiry that may be the last.
+    first_ns: Option<u64>,
 }
 
 impl Walk {
-    fn new(number: u32, rto_ns: u64, expires_ns: u64) -> Self {
-        // The timer that runs was set for a point of the wheel already: the kernel shows that point.
-        Self { number, rto_ns, at_ns: expires_ns, late_ns: 0, rungs: Vec::new() }
+    fn new(stall: &Stall) -> Self {
+        // The kernel shows for when the timer was set, not the slot of the wheel that it is in.
+        let late_ns = slack(stall.rto_ns.max(stall.expires_ns), stall.tick_ns);
+        Self {
+            number: stall.tries,
+            rto_ns: stall.rto_ns,
+            at_ns: stall.expires_ns,
+            late_ns,
+            tick_ns: stall.tick_ns,
+            rungs: Vec::new(),
+            first_ns: None,
+        }
     }
 
     fn goes_on(&self) -> bool {
         self.rungs.len() < MAX_RUNGS
     }
 
-    fn step(&mut self, next_ns: u64, rto_ns: u64) {
+    /// Whether this expiry is the last, surely or if the timers before it are late.
+    fn is_last(&mut self, surely: bool, perhaps: bool) -> bool {
+        if perhaps {
+            self.first_ns.get_or_insert(self.at_ns);
+        }
+        surely
+    }
+
+    /// To the next expiry, `rto_ns` later; `left_ns`: or sooner, when a time is over.
+    fn step(&mut self, rto_ns: u64, left_ns: Option<u64>) {
         self.number += 1;
         self.rungs.push(Rung { number: self.number, in_ns: self.at_ns });
-        self.at_ns = self.at_ns.saturating_add(next_ns);
-        self.late_ns = self.late_ns.saturating_add(next_ns / 8);
         self.rto_ns = rto_ns;
+        match left_ns.map(|ns| ns.max(SHORTEST_NS)).filter(|left| *left < rto_ns) {
+            Some(left) => {
+                self.at_ns = self.at_ns.saturating_add(left);
+                // What was late before has been taken off.
+                self.late_ns = slack(left, self.tick_ns);
+            }
+            None => {
+                self.at_ns = self.at_ns.saturating_add(rto_ns);
+                self.late_ns = self.late_ns.saturating_add(slack(rto_ns, self.tick_ns));
+            }
+        }
     }
 
     fn ends(self) -> Ladder {
         // Softirqs, and what reading the clocks of two sides costs.
         const LATENCY_NS: u64 = 50_000_000;
         let latest_ns = self.at_ns.saturating_add(self.late_ns).saturating_add(LATENCY_NS);
-        Ladder { rungs: self.rungs, end: Some(End { in_ns: self.at_ns, latest_ns }) }
+        let in_ns = self.first_ns.unwrap_or(self.at_ns);
+        let rungs = self.rungs.into_iter().filter(|rung| rung.in_ns < in_ns);
+        Ladder { rungs: rungs.collect(), end: Some(End { in_ns, latest_ns }) }
     }
 
     fn cut(self) -> Ladder {
@@ -263,9 +382,18 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
     const MS: u64 = 1_000_000;
+    const TICK: Option<u64> = Some(4 * MS);
+    const DEFAULT: Rule = Rule::Orphan { retries: 0, soft_error: false };
 
     fn fresh(rto_ns: u64) -> Stall {
-        Stall { tries: 0, rto_ns, expires_ns: rto_ns, elapsed_ns: None, rto_max_ns: RTO_MAX_NS }
+        Stall {
+            tries: 0,
+            rto_ns,
+            expires_ns: rto_ns,
+            elapsed_ns: None,
+            rto_max_ns: RTO_MAX_NS,
+            tick_ns: TICK,
+        }
     }
 
     fn end(ladder: &Ladder) -> u64 {
@@ -278,7 +406,7 @@ mod tests {
         assert_eq!(model_timeout(8, RTO_MIN_NS, RTO_MAX_NS), 102_200 * MS);
         assert_eq!(model_timeout(15, RTO_MIN_NS, RTO_MAX_NS), 924_600 * MS);
         assert_eq!(end(&retransmission(fresh(204 * MS), Rule::Retries(8))), 511 * 204 * MS);
-        assert_eq!(end(&retransmission(fresh(204 * MS), Rule::OrphanDefault)), 511 * 204 * MS);
+        assert_eq!(end(&retransmission(fresh(204 * MS), DEFAULT)), 511 * 204 * MS);
         assert_eq!(end(&retransmission(fresh(1_500 * MS), Rule::Retries(8))), 127 * 1_500 * MS);
         assert_eq!(end(&retransmission(fresh(204 * MS), Rule::Retries(2))), 15 * 204 * MS);
     }
@@ -306,42 +434,85 @@ mod tests {
     #[test]
     fn a_slow_orphan_dies_at_the_longest_timeout() {
         let stall = Stall { tries: 2, rto_ns: RTO_MAX_NS, expires_ns: 7 * S, ..fresh(RTO_MAX_NS) };
-        assert_eq!(end(&retransmission(stall, Rule::OrphanDefault)), 7 * S);
+        assert_eq!(end(&retransmission(stall, DEFAULT)), 7 * S);
     }
 
     /// 131 s from 6.5 on, 127 s before; few retries end by time, not by number.
     #[test]
     fn syns_end_as_measured() {
-        assert_eq!(end(&syn(fresh(S), 6, 4)), 131 * S);
-        assert_eq!(end(&syn(fresh(S), 6, 0)), 127 * S);
-        assert_eq!(end(&syn(fresh(S), 2, 4)), 7 * S);
-        assert_eq!(end(&syn(fresh(S), 1, 0)), 3 * S);
-        let times: Vec<_> = syn(fresh(S), 6, 4).rungs.iter().map(|rung| rung.in_ns / S).collect();
+        assert_eq!(end(&syn(fresh(S), 6, 4, None)), 131 * S);
+        assert_eq!(end(&syn(fresh(S), 6, 0, None)), 127 * S);
+        assert_eq!(end(&syn(fresh(S), 2, 4, None)), 7 * S);
+        assert_eq!(end(&syn(fresh(S), 1, 0, None)), 3 * S);
+        let times: Vec<_> = syn(fresh(S), 6, 4, None).rungs.iter().map(|rung| rung.in_ns / S).collect();
         assert_eq!(times, [1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
         let later = Stall { tries: 5, rto_ns: 2 * S, expires_ns: S, ..fresh(S) };
-        assert_eq!(6 * S + end(&syn(later, 6, 4)), 131 * S);
+        assert_eq!(6 * S + end(&syn(later, 6, 4, None)), 131 * S);
     }
 
     #[test]
     fn syn_acks_end_as_measured() {
-        assert_eq!(end(&syn_ack(0, S, 5, RTO_MAX_NS)), 63 * S);
-        assert_eq!(end(&syn_ack(1, 2 * S, 2, RTO_MAX_NS)), 6 * S);
+        assert_eq!(end(&syn_ack(0, S, 5, RTO_MAX_NS, TICK)), 63 * S);
+        assert_eq!(end(&syn_ack(1, 2 * S, 2, RTO_MAX_NS, TICK)), 6 * S);
     }
 
     /// Eight probes for an orphan whose peer is silent; for ever for a program whose peer answers.
     #[test]
     fn probes_end_or_do_not() {
-        let silent = probing(fresh(204 * MS), 0, false, Rule::OrphanDefault, true);
-        assert_eq!(end(&silent), 511 * 204 * MS);
-        let answered = probing(fresh(204 * MS), 0, true, Rule::Retries(15), false);
-        assert_eq!(answered.end, None);
-        let orphan = probing(fresh(204 * MS), 0, true, Rule::OrphanDefault, true);
+        let how = Probing {
+            backoff: 0,
+            most_backoff: 15,
+            answered: false,
+            orphan: true,
+            rule: DEFAULT,
+            user_timeout_ns: None,
+        };
+        assert_eq!(end(&probing(fresh(204 * MS), how)), 511 * 204 * MS);
+        let answered = Probing { answered: true, ..how };
+        let program = Probing { orphan: false, rule: Rule::Retries(15), ..answered };
+        assert_eq!(probing(fresh(204 * MS), program).end, None);
         let sum: u64 = (0..10).map(|n| (204 * MS) << n).sum();
-        assert_eq!(end(&orphan), sum + RTO_MAX_NS);
+        assert_eq!(end(&probing(fresh(204 * MS), answered)), sum + RTO_MAX_NS);
+        let few = Probing { rule: Rule::Orphan { retries: 6, soft_error: false }, most_backoff: 2, ..how };
+        assert_eq!(end(&probing(fresh(204 * MS), few)), (1 + 2 + 5 * 4) * 204 * MS);
+        // From the first probe on, with the last wait shortened; or when the probes are used up.
+        let timed = Probing { user_timeout_ns: Some(4 * S), ..answered };
+        assert_eq!(end(&probing(fresh(204 * MS), timed)), 204 * MS + 4 * S);
+        let both = Probing { user_timeout_ns: Some(40 * S), rule: Rule::Retries(3), orphan: false, ..how };
+        assert_eq!(end(&probing(fresh(204 * MS), both)), 15 * 204 * MS);
     }
 
     #[test]
     fn keepalive_ends_after_its_probes() {
-        assert_eq!(end(&keepalive(3, 500 * MS, S, 9)), 6 * S + 500 * MS);
+        let stall = Stall { tries: 3, rto_ns: S, expires_ns: 500 * MS, elapsed_ns: Some(4 * S), ..fresh(S) };
+        assert_eq!(end(&keepalive(stall, 9, None)), 6 * S + 500 * MS);
+        // TCP_USER_TIMEOUT instead of the number: at the first probe after it.
+        assert_eq!(end(&keepalive(stall, 2, Some(6 * S))), 2 * S + 500 * MS);
+    }
+
+    /// 4 retries are 6.2 s, and 30 time-outs of 204 ms are 6.12 s: lateness decides between two expiries.
+    #[test]
+    fn a_close_decision_is_said_to_be_one() {
+        let ladder = retransmission(fresh(204 * MS), Rule::Retries(4));
+        let End { in_ns, latest_ns } = ladder.end.expect("an end");
+        assert_eq!(in_ns, 31 * 204 * MS);
+        assert!(latest_ns > 63 * 204 * MS && latest_ns < 15 * S, "{latest_ns}");
+        assert_eq!(ladder.rungs.len(), 4);
+    }
+
+    #[test]
+    fn the_wheel_is_as_coarse_as_the_kernels() {
+        let ticks = |count: u64| slack(count * 4 * MS, TICK) / (4 * MS);
+        assert_eq!([62, 63, 503, 504, 4031, 4032].map(ticks), [1, 8, 8, 64, 64, 512]);
+        assert_eq!(slack(63 * S, None), 8 * S);
+    }
+
+    /// An ICMP error ends an orphan at the longest time-out, whatever the setting.
+    #[test]
+    fn a_soft_error_shortens_it_at_the_maximum() {
+        let stall = Stall { tries: 2, rto_ns: RTO_MAX_NS, expires_ns: 7 * S, ..fresh(RTO_MAX_NS) };
+        let rule = |soft_error| Rule::Orphan { retries: 12, soft_error };
+        assert_eq!(end(&retransmission(stall, rule(true))), 7 * S);
+        assert!(end(&retransmission(stall, rule(false))) > RTO_MAX_NS);
     }
 }

@@ -1,7 +1,7 @@
 //! From when on a state counts as stuck: by the settings of the socket's own namespace and by its own timers.
 
-use super::case::Case;
-use crate::{event::TcpState, flow::Span, sight::TimerKind};
+use super::{case::Case, scene::fin_wait2_ns};
+use crate::{event::TcpState, flow::Span, sight::TimerKind, source::details::Linger2};
 
 /// Expiries of a timer in a row, without an answer, that are no accident any more.
 const TRIES: u64 = 3;
@@ -46,7 +46,7 @@ pub fn limit(case: &Case) -> Option<Limit> {
             let allowed = case.syn_count().or(settings.syn_retries).map(|retries| retries + linear);
             Limit::Tries(few(TRIES, allowed))
         }
-        TcpState::SynRecv => Limit::Tries(few(TRIES, settings.synack_retries)),
+        TcpState::SynRecv => Limit::Tries(few(TRIES, case.listener_syn_count.or(settings.synack_retries))),
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck if case.is_orphan() => {
             Limit::Tries(few(TRIES, settings.orphan_retries.filter(|retries| *retries > 0)))
         }
@@ -54,7 +54,13 @@ pub fn limit(case: &Case) -> Option<Limit> {
             Limit::Tries(few(TRIES, settings.retries))
         }
         // A quarter of the time that the kernel itself gives the peer's program.
-        TcpState::FinWait2 if case.is_orphan() => Limit::Age(fin_timeout_ns / 4),
+        TcpState::FinWait2 if case.is_orphan() => {
+            let own = match case.options().linger2 {
+                Some(Linger2::Time(ns)) => Some(ns),
+                _ => None,
+            };
+            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 4)
+        }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
         TcpState::CloseWait => Limit::Age(fin_timeout_ns / 4),
@@ -62,7 +68,8 @@ pub fn limit(case: &Case) -> Option<Limit> {
             Limit::Tries(few(TRIES_WINDOW, settings.retries))
         }
         TcpState::Established if case.timer(TimerKind::Keepalive).is_some() => {
-            Limit::Tries(few(TRIES, settings.keepalive_probes))
+            let own = case.options().keepalive_probes.filter(|count| *count > 0).map(u64::from);
+            Limit::Tries(few(TRIES, own.or(settings.keepalive_probes)))
         }
         TcpState::Established => Limit::Tries(few(TRIES_OPEN, settings.retries)),
         _ => return None,
@@ -82,8 +89,13 @@ pub fn waiting(case: &Case) -> Option<Span> {
     }
     let tries = case.tries();
     let before = (1..=tries).map(|back| stall.rto_ns >> back.min(63)).sum::<u64>();
-    let reckoned = before + stall.rto_ns.saturating_sub(stall.expires_ns);
-    Some(Span { ns: stall.elapsed_ns.map_or(reckoned, |known| known.max(reckoned)), exact: false })
+    // What is known is since the first expiry. TCP_USER_TIMEOUT shortens the time that runs, so what has run of it says
+    // less then.
+    let ns = stall.elapsed_ns.map_or_else(
+        || before + stall.rto_ns.saturating_sub(stall.expires_ns),
+        |known| known + (stall.rto_ns >> tries.min(63)),
+    );
+    Some(Span { ns, exact: false })
 }
 
 /// Whether the socket is past its limit, or past `older_than_ns` where that is given instead.

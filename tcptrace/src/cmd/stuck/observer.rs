@@ -6,14 +6,19 @@ use crate::{
     flow::Entry,
     run::{Looked, Next, Sink, report::Resync},
     source::{
-        details::DetailSource,
+        details::{DetailSource, tick_ns},
         filter::FilterSpec,
         live::boot_time_ns,
+        netns::Namespace,
         surroundings::{Surroundings, machine},
     },
     summary::LostCounts,
 };
-use std::{io, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    time::Duration,
+};
 
 /// Who shows what a look came to.
 pub trait Show {
@@ -78,7 +83,10 @@ impl<S: Show> Observer<S> {
         for netns in look.doubtful() {
             let Some(namespace) = self.surroundings.namespace(netns) else { continue };
             match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
-                Ok(details) => look.add_details(netns, &details),
+                Ok(details) => {
+                    look.add_details(netns, &details);
+                    look.ask_routes(netns, |peers| routes(namespace, peers));
+                }
                 Err(why) => log::debug!("no details of the sockets of namespace {netns}: {why}"),
             }
         }
@@ -113,7 +121,7 @@ impl<S: Show> Sink for Observer<S> {
     }
 
     fn looking(&mut self) {
-        self.look = Look::new(self.surroundings.settings());
+        self.look = Look::new(self.surroundings.settings()).ticking(tick_ns());
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
@@ -144,3 +152,20 @@ impl<S: Show> Sink for Observer<S> {
         Ok(())
     }
 }
+
+/// Whether the namespace has a route to each: the errno if not. connect() of a UDP socket looks for one and sends nothing.
+fn routes(namespace: &Namespace, peers: &[IpAddr]) -> Vec<Option<u16>> {
+    let ask = |peer: &IpAddr| {
+        let any: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let error = UdpSocket::bind((any, 0)).ok()?.connect((*peer, DISCARD)).err()?;
+        let errno = error.raw_os_error().filter(|errno| NO_ROUTE.contains(errno))?;
+        u16::try_from(errno).ok()
+    };
+    namespace.enter(|| peers.iter().map(ask).collect()).unwrap_or_default()
+}
+
+/// Any port will do: nothing is sent.
+const DISCARD: u16 = 9;
+/// How connect() says that there is no route; EINVAL: a route of type blackhole, EACCES: prohibit.
+const NO_ROUTE: [i32; 4] = [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EINVAL, libc::EACCES];

@@ -4,7 +4,8 @@ use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{
         case::{number, seconds},
-        ladder, limits,
+        ladder::{self, Stall},
+        limits,
     },
     event::TcpState,
     sight::TimerKind,
@@ -105,7 +106,21 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
     }
     let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);
     let most = own_probes.map(u64::from).or(case.settings.keepalive_probes).unwrap_or(9);
-    let ladder = ladder::keepalive(unanswered, u64::from(expires_ms) * 1_000_000, interval_ns, most);
+    let user_timeout = case.user_timeout();
+    let user_timeout_ns = user_timeout.as_ref().map(|(ns, _)| *ns);
+    if let Some((_, mut setting)) = user_timeout {
+        setting.meaning = Some("replaces the number of probes");
+        finding.settings.push(setting);
+    }
+    let stall = Stall {
+        tries: unanswered,
+        rto_ns: interval_ns,
+        expires_ns: u64::from(expires_ms) * 1_000_000,
+        elapsed_ns: silent_ns(case),
+        rto_max_ns: interval_ns,
+        tick_ns: case.tick_ns,
+    };
+    let ladder = ladder::keepalive(stall, most, user_timeout_ns);
     finding.deadline = Deadline::of(
         &ladder,
         "the kernel ends the connection; the program gets ETIMEDOUT",

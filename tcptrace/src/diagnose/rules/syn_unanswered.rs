@@ -5,7 +5,7 @@ use crate::{
     diagnose::{
         case::number,
         finding::Setting,
-        ladder::{self, End, Ladder},
+        ladder::{self, Ladder},
         memory::is_full,
     },
     event::TcpState,
@@ -78,7 +78,6 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     let own = case.syn_count();
     let linear = case.settings.syn_linear_timeouts;
     let retries = own.or(case.settings.syn_retries).unwrap_or(6);
-    let mut ladder = ladder::syn(stall, retries, linear.unwrap_or(0));
     let mut settings = vec![match own {
         Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
         None => number("net.ipv4.tcp_syn_retries", case.settings.syn_retries),
@@ -86,19 +85,8 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     if linear.is_some() {
         settings.push(number("net.ipv4.tcp_syn_linear_timeouts", linear));
     }
-    // The clock of TCP_USER_TIMEOUT starts with the first SYN.
-    if let Some(ms) = case.user_timeout_ms() {
-        let passed = ladder::syn_elapsed(stall, linear.unwrap_or(0));
-        let in_ns = (u64::from(ms) * 1_000_000).saturating_sub(passed).max(1);
-        if ladder.end.is_some_and(|end| in_ns < end.in_ns) {
-            ladder.rungs.retain(|rung| rung.in_ns < in_ns);
-            ladder.end = Some(End { in_ns, latest_ns: in_ns + in_ns / 8 });
-            settings.push(Setting {
-                name: "TCP_USER_TIMEOUT",
-                value: Some(format!("{ms} ms")),
-                meaning: None,
-            });
-        }
-    }
-    Some((ladder, settings))
+    let user_timeout = case.user_timeout();
+    let user_timeout_ns = user_timeout.as_ref().map(|(ns, _)| *ns);
+    settings.extend(user_timeout.map(|(_, setting)| setting));
+    Some((ladder::syn(stall, retries, linear.unwrap_or(0), user_timeout_ns), settings))
 }

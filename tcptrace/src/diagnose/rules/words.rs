@@ -2,9 +2,9 @@
 
 use super::{Case, Deadline, Evidence, Finding, From, Scene};
 use crate::{
-    diagnose::ladder::{self, Ladder, Rule},
+    diagnose::ladder::{self, Ladder, Probing, Rule},
     sight::TimerKind,
-    units::{Bytes, Duration},
+    units::{Bytes, Duration, errno},
 };
 
 /// A fact of the kernel's list of sockets.
@@ -53,11 +53,16 @@ pub fn heard(case: &Case) -> Option<Evidence> {
 
 /// What ends an unanswered stall: the ladder by the rule of the socket, with its setting and what may be wrong with it.
 pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
-    let (rule, setting) = case.rule();
-    finding.settings.push(setting);
-    if !matches!(rule, Rule::UserTimeout(_)) {
-        case.note_user_timeout(&mut finding.missing);
+    let user_timeout = case.user_timeout();
+    let (_, setting) = case.retries();
+    // For retransmissions it replaces the number of retries, for probes it comes beside it.
+    let both = case.timer(TimerKind::Probe).is_some();
+    let alone = user_timeout.is_some() && !both;
+    finding.settings.extend(user_timeout.map(|(_, setting)| setting));
+    if !alone && !is_shrunk(case) {
+        finding.settings.push(setting);
     }
+    case.note_user_timeout(&mut finding.missing);
     let unknown = Deadline::Unknown("its timer is not shown");
     finding.deadline = match ladder(case) {
         Some(ladder) => Deadline::of(
@@ -67,10 +72,13 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
         ),
         None => unknown,
     };
-    if case.detail.is_some_and(|detail| detail.soft_error != 0) {
+    if case.soft_error() != 0 && case.no_route.is_none() {
         finding.evidence.push(fact(
             From::Socket,
-            "an ICMP error came back: the kernel gives up at once when the time-out reaches its maximum",
+            format!(
+                "the kernel noted {} on the socket, from an ICMP message or its own routes; an orphan then ends when the time-out reaches its maximum",
+                errno(u16::try_from(case.soft_error()).unwrap_or(0))
+            ),
         ));
     }
 }
@@ -78,15 +86,46 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
 /// The retries that are left to this socket.
 pub fn ladder(case: &Case) -> Option<Ladder> {
     let stall = case.stall()?;
-    let (rule, _) = case.rule();
+    let user_timeout_ns = case.user_timeout().map(|(ns, _)| ns);
+    let (retries, _) = case.retries();
     Some(match case.sight.timer?.kind {
         TimerKind::Probe => {
-            let backoff = case.sight.info.map_or(0, |info| u32::from(info.backoff));
-            ladder::probing(stall, backoff, answers_probes(case), rule, case.is_orphan())
+            let how = Probing {
+                backoff: case.sight.info.map_or(0, |info| u32::from(info.backoff)),
+                most_backoff: case.settings.retries.unwrap_or(15),
+                answered: answers_probes(case),
+                orphan: case.is_orphan(),
+                rule: retries,
+                user_timeout_ns,
+            };
+            ladder::probing(stall, how)
         }
-        TimerKind::Retransmit => ladder::retransmission(stall, rule),
-        TimerKind::Keepalive | TimerKind::TimeWait => ladder::single(stall.expires_ns),
+        TimerKind::Retransmit if is_shrunk(case) && user_timeout_ns.is_none() => {
+            if is_heard(case) {
+                Ladder::default()
+            } else {
+                ladder::retransmission(stall, Rule::Silence)
+            }
+        }
+        TimerKind::Retransmit => {
+            ladder::retransmission(stall, user_timeout_ns.map_or(retries, Rule::UserTimeout))
+        }
+        TimerKind::Keepalive | TimerKind::TimeWait => {
+            ladder::single(stall.expires_ns, stall.expires_ns, case.tick_ns)
+        }
     })
+}
+
+/// The peer has closed its window over what is in flight, and a program has the socket: then the kernel does not count
+/// (tcp_retransmit_timer; 5.10 to 7.3).
+fn is_shrunk(case: &Case) -> bool {
+    case.timer(TimerKind::Retransmit).is_some() && !case.is_orphan() && case.told_window() == Some(0)
+}
+
+/// Something came since the stall began.
+fn is_heard(case: &Case) -> bool {
+    let Some((info, stall)) = case.sight.info.zip(case.stall()) else { return false };
+    u64::from(info.last_ack_recv_ms) * 1_000_000 < stall.elapsed_ns.unwrap_or(0)
 }
 
 /// The peer acknowledges window probes: their count starts again, the back-off does not.
