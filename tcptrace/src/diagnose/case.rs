@@ -3,6 +3,7 @@
 use super::{
     finding::{Confidence, Deadline, Evidence, Finding, From, Setting, Subject},
     ladder::{RTO_MAX_NS, Rule, Stall},
+    limits,
 };
 use crate::{
     event::{Segment, TcpState},
@@ -200,7 +201,10 @@ impl Case {
             missing.push("whose it is: the descriptors of other users' processes need root".to_owned());
         }
         let (_, bound) = least_age(&self.sight);
+        let waiting = limits::waiting(self).filter(|_| self.state() != TcpState::Established);
+        let stalled = waiting.filter(|it| self.told.age.is_none_or(|age| it.ns > age.ns));
         let age_from = match self.told.age {
+            _ if stalled.is_some() => "its timer has been in vain that long, perhaps from before this state",
             Some(age) if age.exact => "events",
             _ if self.age_reckoned => "by tcp_fin_timeout; TCP_LINGER2 would change it",
             _ => bound_words(bound),
@@ -233,7 +237,7 @@ impl Case {
             name,
             subject: self.subject(),
             count: 1,
-            age: self.told.age,
+            age: stalled.or(self.told.age),
             age_from,
             verdict,
             evidence,

@@ -216,7 +216,12 @@ impl Look {
         Scene {
             now_ns,
             sockets: self.sockets,
-            taken: self.taken,
+            // Without a socket there is no other time.
+            taken: if self.taken.from_ns == 0 {
+                Taken { from_ns: now_ns, to_ns: now_ns }
+            } else {
+                self.taken
+            },
             cases: self.cases,
             listeners: self.listeners,
             settings: self.settings,

@@ -139,8 +139,13 @@ impl<S: Show> Sink for Observer<S> {
             let mut notes = self.notes.clone();
             if resync.unread > 0 {
                 notes.push(format!(
-                    "{} namespaces or processes could not be looked into: that needs root",
-                    resync.unread
+                    "{} namespaces or processes could not be looked into: {}",
+                    resync.unread,
+                    if nix::unistd::geteuid().is_root() {
+                        "they are kept from this process"
+                    } else {
+                        "that needs root"
+                    }
                 ));
             }
             self.show.show(&scene, diagnose(&scene), &notes)?;

@@ -16,26 +16,23 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     {
         return None;
     }
-    let unsent = case.unsent().unwrap_or(case.sight.send_queue.saturating_sub(1));
-    let verdict = format!(
-        "the FIN waits behind {} that were never sent: the peer's window is closed, its program does not read",
-        words::bytes(unsent)
-    );
+    // The kernel counts the FIN as one byte.
+    let unsent = case.unsent().unwrap_or(case.sight.send_queue).saturating_sub(1);
+    let waits = match unsent {
+        0 => "the FIN was never sent".to_owned(),
+        _ => format!("the FIN waits behind {} that were never sent", words::bytes(unsent)),
+    };
+    let verdict = format!("{waits}: the peer's window is closed, its program does not read");
     let mut finding = case.finding(RULE.name, verdict);
     let window = case.told_window().map_or("not told".to_owned(), words::bytes);
     finding.evidence.push(words::shown(format!(
-        "{} not acknowledged, of which {} unsent; peer's window {window}",
+        "{} not acknowledged (the FIN counts as one), {} of data unsent; peer's window {window}",
         words::bytes(case.sight.send_queue),
         words::bytes(unsent)
     )));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let answers = words::answers_probes(case);
-    finding.evidence.push(words::shown(if answers {
-        "the peer's kernel answers the probes: the host is alive"
-    } else {
-        "no probe was answered: the peer may be gone altogether"
-    }));
+    finding.evidence.push(words::probes_answered(case));
     if let Some(reader) = words::reader(case, scene) {
         finding.evidence.push(words::fact(From::SockDiag, reader));
     }

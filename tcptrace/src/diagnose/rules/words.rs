@@ -122,15 +122,37 @@ fn is_shrunk(case: &Case) -> bool {
     case.timer(TimerKind::Retransmit).is_some() && !case.is_orphan() && case.told_window() == Some(0)
 }
 
-/// Something came since the stall began.
-fn is_heard(case: &Case) -> bool {
+/// The peer has sent something since our segment was last sent again: it is there, and does not acknowledge it.
+pub fn is_heard(case: &Case) -> bool {
     let Some((info, stall)) = case.sight.info.zip(case.stall()) else { return false };
-    u64::from(info.last_ack_recv_ms) * 1_000_000 < stall.elapsed_ns.unwrap_or(0)
+    let since_ns = stall.rto_ns.saturating_sub(stall.expires_ns);
+    case.tries() > 0 && u64::from(info.last_ack_recv_ms) * 1_000_000 <= since_ns + TICKS_NS
 }
 
-/// The peer acknowledges window probes: their count starts again, the back-off does not.
+/// Times of the kernel are rounded to its ticks.
+const TICKS_NS: u64 = 20_000_000;
+
+/// A probe that is answered at all is answered within this time.
+const ANSWER_NS: u64 = 1_000_000_000;
+
+/// The peer acknowledges window probes: their count starts again, the back-off does not. One may be under way.
 pub fn answers_probes(case: &Case) -> bool {
-    case.sight.info.is_some_and(|info| info.backoff > 0 && info.probes < info.backoff)
+    let Some((info, stall)) = case.sight.info.zip(case.stall()) else { return false };
+    let under_way = info.probes == 1 && stall.rto_ns.saturating_sub(stall.expires_ns) < ANSWER_NS;
+    info.backoff > info.probes && (info.probes == 0 || under_way)
+}
+
+/// Whether it does, as a fact.
+pub fn probes_answered(case: &Case) -> Evidence {
+    if answers_probes(case) {
+        return shown("the peer's kernel answers the probes: the host is alive");
+    }
+    let (probes, backoff) = case.sight.info.map_or((0, 0), |info| (info.probes, info.backoff));
+    shown(if probes < backoff {
+        format!("earlier probes were answered, the last {probes} were not: the peer may be gone by now")
+    } else {
+        "no probe was answered: the peer may be gone altogether".to_owned()
+    })
 }
 
 /// Who does not read at the other end, if that is on this host.

@@ -30,12 +30,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     }
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let answers = words::answers_probes(case);
-    finding.evidence.push(words::shown(if answers {
-        "the peer's kernel answers the probes: the host is alive"
-    } else {
-        "no probe was answered"
-    }));
+    finding.evidence.push(words::probes_answered(case));
     let reader = words::reader(case, scene);
     finding.evidence.extend(reader.clone().map(words::shown));
     words::stall(case, &mut finding, "the kernel ends the connection; the program gets ETIMEDOUT");
