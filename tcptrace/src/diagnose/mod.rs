@@ -18,7 +18,7 @@ pub use memory::Memory;
 pub use rules::RULES;
 pub use scene::{Around, Counted, Look, Machine, Scene, Traced};
 
-use crate::{event::TcpState, flow::Span};
+use crate::{event::TcpState, flow::Span, sight::Kind};
 use limits::{Limit, Past, past};
 
 /// A rule: what it is called, what it is about, how it judges.
@@ -98,6 +98,8 @@ pub fn diagnose(scene: &Scene) -> Diagnosis {
                 });
                 match found {
                     Some(finding) => diagnosis.findings.push(finding),
+                    // A full queue or a flood is told of all the requests of a listener at once.
+                    None if case.sight.kind == Kind::Request => {}
                     None => diagnosis.unexplained += 1,
                 }
             }
