@@ -8,16 +8,22 @@ use crate::{
     run::{Looked, Next, Run, Signals, Sink, Wanted, look::Looks, report::Resync},
     source::{
         btf::KERNEL_BTF,
-        details::DetailSource,
+        details::{DetailSource, tick_ns},
         filter::FilterSpec,
         live::{Live, boot_time_ns},
         load::{HookChoice, LoadOptions, RetransmitChoice},
+        netns::Namespace,
         surroundings::{Surroundings, machine},
     },
     summary::LostCounts,
 };
 use anyhow::Context;
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Who shows what a look came to.
 pub trait Show {
@@ -169,7 +175,10 @@ impl<S: Show> Observer<S> {
         for netns in look.doubtful() {
             let Some(namespace) = self.surroundings.namespace(netns) else { continue };
             match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
-                Ok(details) => look.add_details(netns, &details),
+                Ok(details) => {
+                    look.add_details(netns, &details);
+                    look.ask_routes(netns, |peers| routes(namespace, peers));
+                }
                 Err(why) => log::debug!("no details of the sockets of namespace {netns}: {why}"),
             }
         }
@@ -204,7 +213,7 @@ impl<S: Show> Sink for Observer<S> {
     }
 
     fn looking(&mut self) {
-        self.look = Look::new(self.surroundings.settings(), self.show.everything());
+        self.look = Look::new(self.surroundings.settings(), self.show.everything()).ticking(tick_ns());
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
@@ -236,3 +245,20 @@ impl<S: Show> Sink for Observer<S> {
         Ok(())
     }
 }
+
+/// Whether the namespace has a route to each: the errno if not. connect() of a UDP socket looks for one and sends nothing.
+fn routes(namespace: &Namespace, peers: &[IpAddr]) -> Vec<Option<u16>> {
+    let ask = |peer: &IpAddr| {
+        let any: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let error = UdpSocket::bind((any, 0)).ok()?.connect((*peer, DISCARD)).err()?;
+        let errno = error.raw_os_error().filter(|errno| NO_ROUTE.contains(errno))?;
+        u16::try_from(errno).ok()
+    };
+    namespace.enter(|| peers.iter().map(ask).collect()).unwrap_or_default()
+}
+
+/// Any port will do: nothing is sent.
+const DISCARD: u16 = 9;
+/// How connect() says that there is no route; EINVAL: a route of type blackhole, EACCES: prohibit.
+const NO_ROUTE: [i32; 4] = [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EINVAL, libc::EACCES];

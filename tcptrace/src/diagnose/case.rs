@@ -34,6 +34,12 @@ pub struct Case {
     pub detail: Option<SocketDetail>,
     /// Its namespace's settings.
     pub settings: Arc<Settings>,
+    /// Asked for a route to its peer just now the kernel had none: errno.
+    pub no_route: Option<u16>,
+    /// TCP_SYNCNT of the listener that it came in on, where that is set and known.
+    pub listener_syn_count: Option<u64>,
+    /// How long a tick of the kernel's clock is.
+    pub tick_ns: Option<u64>,
 }
 
 impl Case {
@@ -133,6 +139,7 @@ impl Case {
                 expires_ns,
                 elapsed_ns: since(told.and_then(|stall| stall.probes_began_ns)),
                 rto_max_ns,
+                tick_ns: self.tick_ns,
             },
             _ => Stall {
                 tries: u32::from(info.retransmits),
@@ -140,19 +147,19 @@ impl Case {
                 expires_ns,
                 elapsed_ns: since(told.and_then(|stall| stall.began_ns)),
                 rto_max_ns,
+                tick_ns: self.tick_ns,
             },
         })
     }
 
-    /// What ends a stall of this socket, and the setting that says so.
-    pub fn rule(&self) -> (Rule, Setting) {
-        match self.user_timeout_ms() {
-            Some(ms) => (Rule::UserTimeout(u64::from(ms) * 1_000_000), user_timeout(ms)),
-            None => self.retries(),
-        }
+    /// TCP_USER_TIMEOUT, where it is set: in nanoseconds, and as a setting.
+    pub fn user_timeout(&self) -> Option<(u64, Setting)> {
+        let ms = self.user_timeout_ms()?;
+        let setting = Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None };
+        Some((u64::from(ms) * 1_000_000, setting))
     }
 
-    /// The same without regard to TCP_USER_TIMEOUT.
+    /// How many retries this socket has, and the setting that says so.
     pub fn retries(&self) -> (Rule, Setting) {
         if !self.is_orphan() {
             return (
@@ -161,16 +168,14 @@ impl Case {
             );
         }
         let mut setting = number("net.ipv4.tcp_orphan_retries", self.settings.orphan_retries);
-        match self.settings.orphan_retries {
-            None | Some(0) => {
-                setting.meaning = Some("0 means 8");
-                (Rule::ORPHAN_DEFAULT, setting)
-            }
-            Some(retries) => {
-                let at_maximum = if self.soft_error() { 0 } else { retries };
-                (Rule::Orphan { retries, at_maximum }, setting)
-            }
-        }
+        let retries = self.settings.orphan_retries.unwrap_or(0);
+        setting.meaning = (retries == 0).then_some("0 means 8");
+        (Rule::Orphan { retries, soft_error: self.soft_error() != 0 }, setting)
+    }
+
+    /// What the last ICMP message, or a missing route, left on the socket, as errno; 0: nothing, or not told.
+    pub fn soft_error(&self) -> u32 {
+        self.detail.map_or(0, |detail| detail.soft_error)
     }
 
     /// Nothing was heard for so long; `None`: not told.
@@ -185,11 +190,6 @@ impl Case {
             (Some(silent_ns), Some(stalled)) => silent_ns < stalled.ns / 10 * 9,
             _ => false,
         }
-    }
-
-    /// An ICMP error, or the like, has come back.
-    pub fn soft_error(&self) -> bool {
-        self.detail.is_some_and(|detail| detail.soft_error != 0)
     }
 
     /// TCP_USER_TIMEOUT is not in sock_diag: without the iterator a deadline holds only if there is none.
@@ -214,7 +214,10 @@ impl Case {
             missing.push("whose it is: the descriptors of other users' processes need root".to_owned());
         }
         let (_, bound) = least_age(&self.sight);
+        let waiting = waiting(self).filter(|_| self.state() != TcpState::Established);
+        let stalled = waiting.filter(|it| self.told.age.is_none_or(|age| it.ns > age.ns));
         let age_from = match self.told.age {
+            _ if stalled.is_some() => "its timer has been in vain that long, perhaps from before this state",
             Some(age) if age.exact => "events",
             _ => self.age_from.unwrap_or_else(|| bound_words(bound)),
         };
@@ -246,7 +249,7 @@ impl Case {
             name,
             subject: self.subject(),
             count: 1,
-            age: self.told.age,
+            age: stalled.or(self.told.age),
             age_from,
             verdict,
             evidence,
@@ -295,11 +298,6 @@ pub fn expiries(sight: &Sight) -> u32 {
         TimerKind::Keepalive => info.probes,
         TimerKind::TimeWait => 0,
     }))
-}
-
-/// TCP_USER_TIMEOUT as it is set.
-pub fn user_timeout(ms: u32) -> Setting {
-    Setting { name: "TCP_USER_TIMEOUT", value: Some(format!("{ms} ms")), meaning: None }
 }
 
 /// A setting that is a number.

@@ -7,8 +7,8 @@ pub const RTO_MIN_NS: u64 = 200_000_000;
 const RTO_FIRST_NS: u64 = 1_000_000_000;
 /// TCP_RTO_MAX, where no setting says otherwise (`tcp_rto_max_ms`, 6.15).
 pub const RTO_MAX_NS: u64 = 120_000_000_000;
-/// No timer is shorter: a tick or two (TCP_TIMEOUT_MIN).
-const TIMER_MIN_NS: u64 = 1_000_000;
+/// A step that a time-out of the program shortens is this long at least: a tick or two.
+const SHORTEST_NS: u64 = 1_000_000;
 /// No rule allows more; a ladder that does not end before is cut.
 const MAX_RUNGS: usize = 64;
 
@@ -33,40 +33,49 @@ pub struct Ladder {
 /// When the kernel gives up, from now, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// If every timer is punctual; where a time decides, that of the first expiry that comes late enough if timers are late.
+    /// If every timer is punctual; where the lateness of timers decides which expiry is the last, the first of them.
     pub in_ns: u64,
-    /// If every timer is as late as the wheel allows (an eighth of its time).
+    /// If every timer is as late as the wheel allows ([`slack`]).
     pub latest_ns: u64,
 }
 
 /// What ends a stall of a connection that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// A program has it: so many retries, turned into a time (tcp_retries2).
+    /// So many retries, turned into a time (tcp_retries2).
     Retries(u64),
-    /// Nobody has it: `retries` likewise (tcp_orphan_retries, 0 means 8), and once the time-out has reached its maximum
-    /// only `at_maximum`: 0 where the setting is 0, or after an ICMP error (tcp_orphan_retries()).
+    /// An orphan under tcp_orphan_retries: 0 means 8, but none any more once the time-out has reached its maximum.
     Orphan {
-        /// While the time-out still grows.
+        /// tcp_orphan_retries.
         retries: u64,
-        /// When it does not grow any more.
-        at_maximum: u64,
+        /// An ICMP message came, or there is no route (sk_err_soft): none at the maximum, whatever the setting.
+        soft_error: bool,
     },
     /// TCP_USER_TIMEOUT, in nanoseconds.
     UserTimeout(u64),
+    /// A program's socket whose peer has closed its window over data in flight (tcp_rtx_probe0_timed_out): no retries count,
+    /// only silence for twice the longest time-out.
+    Silence,
 }
 
 impl Rule {
-    /// tcp_orphan_retries 0.
-    pub const ORPHAN_DEFAULT: Self = Self::Orphan { retries: 8, at_maximum: 0 };
-
-    /// The retries that count at an expiry of a timer of `rto_ns`; `None`: a time counts.
-    fn retries(self, rto_ns: u64, rto_max_ns: u64) -> Option<u64> {
+    /// How many retries there are (tcp_orphan_retries()). `alive`: the time-out has not reached its maximum.
+    fn retries(self, alive: bool) -> u64 {
         match self {
-            Self::Retries(retries) => Some(retries),
-            Self::Orphan { retries, .. } if rto_ns < rto_max_ns => Some(retries),
-            Self::Orphan { at_maximum, .. } => Some(at_maximum),
-            Self::UserTimeout(_) => None,
+            Self::Retries(retries) => retries,
+            Self::Orphan { soft_error: true, .. } if !alive => 0,
+            Self::Orphan { retries: 0, .. } if alive => 8,
+            Self::Orphan { retries, .. } => retries,
+            Self::UserTimeout(_) | Self::Silence => u64::MAX,
+        }
+    }
+
+    /// The time since the first retransmission at which an expiry is the last.
+    fn limit_ns(self, stall: &Stall, rto_ns: u64) -> u64 {
+        match self {
+            Self::UserTimeout(ns) => ns,
+            Self::Silence => stall.rto_max_ns.saturating_mul(2),
+            _ => model_timeout(self.retries(rto_ns < stall.rto_max_ns), RTO_MIN_NS, stall.rto_max_ns),
         }
     }
 }
@@ -84,19 +93,40 @@ pub struct Stall {
     pub elapsed_ns: Option<u64>,
     /// The longest time-out.
     pub rto_max_ns: u64,
+    /// How long a tick of the kernel's clock is; `None`: unknown.
+    pub tick_ns: Option<u64>,
 }
 
 impl Stall {
-    /// Since the first retransmission: known, or the sum of the time-outs since then.
-    fn elapsed(&self) -> u64 {
+    /// Since the first retransmission, and how much longer it may be: known, or the sum of the time-outs since then.
+    fn elapsed(&self) -> (u64, u64) {
         if self.tries == 0 {
-            return 0;
+            return (0, 0);
         }
-        self.elapsed_ns.unwrap_or_else(|| {
-            let earlier = (1..self.tries).map(|back| self.rto_ns >> back.min(63)).sum::<u64>();
-            earlier + self.rto_ns.saturating_sub(self.expires_ns)
-        })
+        // As the kernel shows it: exact to a millisecond.
+        self.elapsed_ns.map_or_else(
+            || {
+                let earlier = (1..self.tries).map(|back| self.rto_ns >> back.min(63));
+                let (sum, late) = earlier.fold((0_u64, 0_u64), |(sum, late), ns| {
+                    (sum.saturating_add(ns), late.saturating_add(slack(ns, self.tick_ns)))
+                });
+                (sum.saturating_add(self.rto_ns.saturating_sub(self.expires_ns)), late)
+            },
+            |known| (known, 1_000_000),
+        )
     }
+}
+
+/// How late a timer that was set for so long may run: the wheel's slots are 1, 8, 64 ... ticks wide, from 63, 504, 4032 ...
+/// ticks on, and it rounds up (kernel/time/timer.c, calc_wheel_index; 5.10 to 7.3).
+pub fn slack(ns: u64, tick_ns: Option<u64>) -> u64 {
+    let Some(tick_ns) = tick_ns.filter(|tick| *tick > 0) else {
+        // 8 of 63, at worst.
+        return ns / 63 * 8;
+    };
+    let ticks = ns.div_ceil(tick_ns);
+    let levels = (0..7_u32).take_while(|level| ticks >= 63 << (3 * level)).count();
+    tick_ns.saturating_mul(1 << (3 * levels))
 }
 
 /// The limit of the time rule: `n` doublings of the shortest time-out, then steps of the longest (tcp_model_timeout).
@@ -112,86 +142,75 @@ pub fn model_timeout(retries: u64, base_ns: u64, rto_max_ns: u64) -> u64 {
 
 /// Data or a FIN that is not acknowledged: the retransmission timer (tcp_write_timeout).
 pub fn retransmission(stall: Stall, rule: Rule) -> Ladder {
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
-    let elapsed = stall.elapsed();
-    // What is reckoned leaves out how late the timers were so far.
-    let past_slack_ns = if stall.elapsed_ns.is_none() { elapsed / 8 } else { 0 };
-    // The clock starts at the first retransmission.
-    let mut began: Option<u64> = (stall.tries > 0).then_some(0);
+    let mut walk = Walk::new(&stall);
+    let (elapsed, doubt) = stall.elapsed();
+    // The clock starts at the first retransmission: when, and how late that may be.
+    let mut began = (stall.tries > 0).then_some((0, 0));
     while walk.goes_on() {
-        let since = began.map(|began| elapsed.saturating_add(walk.at_ns - began));
-        let limit_ns = match (rule, rule.retries(walk.rto_ns, stall.rto_max_ns)) {
-            (Rule::UserTimeout(ns), _) => ns,
-            (_, retries) => model_timeout(retries.unwrap_or(0), RTO_MIN_NS, stall.rto_max_ns),
+        let (began_ns, began_late) = *began.get_or_insert((walk.at_ns, walk.late_ns));
+        if walk.number > 0 {
+            let since = elapsed.saturating_add(walk.at_ns - began_ns);
+            let limit = rule.limit_ns(&stall, walk.rto_ns);
+            let late = doubt.saturating_add(walk.late_ns.saturating_sub(began_late));
+            if walk.is_last(since >= limit, since.saturating_add(late) >= limit) {
+                return walk.ends();
+            }
+        }
+        let doubled = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
+        // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
+        let left = match rule {
+            Rule::UserTimeout(ns) => Some(ns.saturating_sub(elapsed.saturating_add(walk.at_ns - began_ns))),
+            _ => None,
         };
-        let dead = since.is_some_and(|since| since >= limit_ns);
-        walk.may_end(since.is_some_and(|since| {
-            since.saturating_add(walk.slack_ns).saturating_add(past_slack_ns) >= limit_ns
-        }));
-        if dead {
-            return walk.ends();
-        }
-        if began.is_none() {
-            began = Some(walk.at_ns);
-        }
-        let mut next = walk.rto_ns.saturating_mul(2).min(stall.rto_max_ns);
-        let doubled = next;
-        if let (Rule::UserTimeout(ns), Some(began)) = (rule, began) {
-            // The kernel shortens the last step (tcp_clamp_rto_to_user_timeout).
-            let spent = if stall.tries > 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began };
-            next = next.min(ns.saturating_sub(spent).max(TIMER_MIN_NS));
-        }
-        walk.step(next, doubled);
+        walk.step(doubled, left);
     }
     walk.cut()
 }
 
-/// What decides how a row of window probes ends.
+/// What ends the probing of a closed window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probing {
-    /// Doublings so far (icsk_backoff).
+    /// Doublings so far.
     pub backoff: u32,
-    /// The peer acknowledges the probes: their count begins anew each time, the back-off goes on.
+    /// There are no more doublings than this (tcp_retries2), whoever has the socket.
+    pub most_backoff: u64,
+    /// The peer acknowledges the probes, so that their count starts again, but not the doublings.
     pub answered: bool,
-    /// How many probes; never [`Rule::UserTimeout`], which counts beside them.
+    /// Nobody has the socket.
+    pub orphan: bool,
+    /// How many probes; never [`Rule::UserTimeout`].
     pub rule: Rule,
-    /// TCP_USER_TIMEOUT, in nanoseconds.
+    /// TCP_USER_TIMEOUT, in nanoseconds: beside the number.
     pub user_timeout_ns: Option<u64>,
-    /// tcp_retries2: beyond so many doublings the pace stays (tcp_send_probe0).
-    pub most_doublings: u64,
 }
 
-/// A zero window: the probe timer (tcp_probe_timer). Without an end where the peer answers and a program has the socket,
-/// which the kernel keeps for ever (RFC 9293, 3.8.6.1).
+/// A closed window: the probe timer (tcp_probe_timer). A program's socket whose peer answers goes on for ever.
 pub fn probing(stall: Stall, how: Probing) -> Ladder {
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
+    let mut walk = Walk::new(&stall);
     let mut probes = if how.answered { 0 } else { stall.tries };
     let mut backoff = how.backoff;
-    // The clock of TCP_USER_TIMEOUT starts at the first expiry (5.11).
-    let mut began = (stall.tries > 0 || backoff > 0).then_some(0);
-    let elapsed = stall.elapsed_ns.unwrap_or_else(|| stall.elapsed());
+    let base_ns = stall.rto_ns >> how.backoff.min(63);
+    // The clock starts when the timer expires for the first time.
+    let (elapsed, _) = Stall { tries: how.backoff, ..stall }.elapsed();
+    let mut began = (how.backoff > 0).then_some(0);
     while walk.goes_on() {
+        let began_ns = *began.get_or_insert(walk.at_ns);
+        let since = elapsed.saturating_add(walk.at_ns - began_ns);
         let alive = walk.rto_ns < stall.rto_max_ns;
-        let most = how.rule.retries(walk.rto_ns, stall.rto_max_ns).unwrap_or(u64::MAX);
-        let spent = began
-            .map(|began| if began == 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began });
-        let timed = how.user_timeout_ns.is_some_and(|ns| spent.is_some_and(|spent| spent >= ns));
-        let orphan = matches!(how.rule, Rule::Orphan { .. });
-        if timed || u64::from(probes) >= most || (orphan && !alive && u64::from(backoff) >= most) {
+        let most = how.rule.retries(alive);
+        let timed_out = since > 0 && how.user_timeout_ns.is_some_and(|ns| since >= ns);
+        let dead =
+            timed_out || u64::from(probes) >= most || (how.orphan && !alive && u64::from(backoff) >= most);
+        if walk.is_last(dead, dead) {
             return walk.ends();
         }
-        let began_at = *began.get_or_insert(walk.at_ns);
         if !how.answered {
             probes += 1;
         }
-        let grows = u64::from(backoff) < how.most_doublings;
-        backoff += u32::from(grows);
-        let full = walk.rto_ns.saturating_mul(if grows { 2 } else { 1 }).min(stall.rto_max_ns);
-        // The kernel shortens the last step (tcp_clamp_probe0_to_user_timeout, 5.11).
-        let spent = if began_at == 0 { elapsed.saturating_add(walk.at_ns) } else { walk.at_ns - began_at };
-        let next =
-            how.user_timeout_ns.map_or(full, |ns| full.min(ns.saturating_sub(spent).max(TIMER_MIN_NS)));
-        walk.step(next, full);
+        backoff += u32::from(u64::from(backoff) < how.most_backoff);
+        // Ten doublings at most (tcp_probe0_when).
+        let next = base_ns.saturating_mul(1 << backoff.min(10)).min(stall.rto_max_ns);
+        walk.step(next, how.user_timeout_ns.map(|ns| ns.saturating_sub(since)));
     }
     walk.cut()
 }
@@ -203,31 +222,37 @@ pub fn syn_interval(stall: &Stall, number: u64, linear: u64) -> u64 {
     base.saturating_mul(1 << doublings).min(stall.rto_max_ns)
 }
 
-/// Since the first SYN was sent.
-pub fn syn_elapsed(stall: Stall, linear: u64) -> u64 {
+/// Since the first SYN was sent, and how much longer it may be.
+pub fn syn_elapsed(stall: &Stall, linear: u64) -> (u64, u64) {
+    if let Some(known) = stall.elapsed_ns {
+        return (known, 1_000_000);
+    }
     let tries = u64::from(stall.tries);
-    let sent: u64 = (1..=tries).map(|number| syn_interval(&stall, number, linear)).sum();
-    sent + syn_interval(&stall, tries + 1, linear).saturating_sub(stall.expires_ns)
+    let sent = (1..=tries).map(|number| syn_interval(stall, number, linear));
+    let (sum, late) = sent.fold((0, 0), |(sum, late), ns| (sum + ns, late + slack(ns, stall.tick_ns)));
+    (sum + syn_interval(stall, tries + 1, linear).saturating_sub(stall.expires_ns), late)
 }
 
 /// A SYN that is not answered (tcp_write_timeout, SYN_SENT): a number of tries, of which `linear` come at the pace of
-/// the first (6.5), or the time that the doublings alone would take, whichever is over first. TCP_USER_TIMEOUT takes the
-/// place of that time.
+/// the first (6.5), or the time that the doublings alone would take, or TCP_USER_TIMEOUT, whichever is over first. The
+/// clock of all starts with the first SYN.
 pub fn syn(stall: Stall, retries: u64, linear: u64, user_timeout_ns: Option<u64>) -> Ladder {
-    let elapsed = syn_elapsed(stall, linear);
-    let limit = user_timeout_ns.unwrap_or_else(|| model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns));
-    let mut walk = Walk::new(stall.tries, stall.rto_ns, stall.expires_ns);
+    let (elapsed, doubt) = syn_elapsed(&stall, linear);
+    let modelled = model_timeout(retries, RTO_FIRST_NS, stall.rto_max_ns);
+    // With a TCP_USER_TIMEOUT the kernel does not ask for the other time.
+    let limit = user_timeout_ns.unwrap_or(modelled);
+    let mut walk = Walk::new(&stall);
     while walk.goes_on() {
+        let since = elapsed.saturating_add(walk.at_ns);
         let counted = u64::from(walk.number) >= retries.saturating_add(linear);
-        // Not at the first expiry: nothing has been sent again yet (retransmits_timed_out).
-        let timed = walk.number > 0 && elapsed.saturating_add(walk.at_ns) >= limit;
-        if counted || timed {
+        let timed = |since: u64| walk.number > 0 && since >= limit;
+        let (surely, perhaps) =
+            (timed(since), timed(since.saturating_add(doubt).saturating_add(walk.late_ns)));
+        if walk.is_last(counted || surely, counted || perhaps) {
             return walk.ends();
         }
-        let full = syn_interval(&stall, u64::from(walk.number) + 2, linear);
-        let spent = elapsed.saturating_add(walk.at_ns);
-        let next = user_timeout_ns.map_or(full, |ns| full.min(ns.saturating_sub(spent).max(TIMER_MIN_NS)));
-        walk.step(next, full);
+        let next = syn_interval(&stall, u64::from(walk.number) + 2, linear);
+        walk.step(next, user_timeout_ns.map(|ns| ns.saturating_sub(since)));
     }
     walk.cut()
 }
@@ -245,56 +270,51 @@ pub fn syn_ack_age(expires_ns: u64, rto_max_ns: u64) -> u64 {
 }
 
 /// A SYN-ACK that is not answered (reqsk_timer_handler).
-pub fn syn_ack(timeouts: u32, expires_ns: u64, retries: u64, rto_max_ns: u64) -> Ladder {
+pub fn syn_ack(
+    timeouts: u32,
+    expires_ns: u64,
+    retries: u64,
+    rto_max_ns: u64,
+    tick_ns: Option<u64>,
+) -> Ladder {
     let interval = |number: u32| RTO_FIRST_NS.saturating_mul(1 << number.min(30)).min(rto_max_ns);
-    let mut walk = Walk::new(timeouts, interval(timeouts), expires_ns);
+    let rto_ns = interval(timeouts);
+    let mut walk =
+        Walk::new(&Stall { tries: timeouts, rto_ns, expires_ns, elapsed_ns: None, rto_max_ns, tick_ns });
     while walk.goes_on() {
-        if u64::from(walk.number) >= retries {
+        let counted = u64::from(walk.number) >= retries;
+        if walk.is_last(counted, counted) {
             return walk.ends();
         }
-        let next = interval(walk.number + 1);
-        walk.step(next, next);
+        walk.step(interval(walk.number + 1), None);
     }
     walk.cut()
 }
 
-/// Keepalive probes (tcp_keepalive_timer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// In a row so far.
-    pub unanswered: u32,
-    /// The next, from now.
-    pub expires_ns: u64,
-    /// Then one every so often.
-    pub interval_ns: u64,
-    /// So many are the end.
-    pub most: u64,
-    /// Since something was heard; `None`: not told.
-    pub silent_ns: Option<u64>,
-    /// TCP_USER_TIMEOUT, in nanoseconds: takes the place of their number, and counts from the last that was heard.
-    pub user_timeout_ns: Option<u64>,
-}
-
-/// When keepalive ends a connection. Not told what TCP_USER_TIMEOUT needs, it has no end.
-pub fn keepalive(how: Keepalive) -> Ladder {
-    let mut walk = Walk::new(how.unanswered, how.interval_ns, how.expires_ns);
+/// Keepalive probes (tcp_keepalive_timer): `tries` unanswered so far, one every `rto_ns`, `most` of them; or, and then
+/// whatever their number, until the peer has been silent for TCP_USER_TIMEOUT. `elapsed_ns`: its silence so far.
+pub fn keepalive(stall: Stall, most: u64, user_timeout_ns: Option<u64>) -> Ladder {
+    let mut walk = Walk::new(&stall);
+    let silent = stall.elapsed_ns.unwrap_or(0);
     while walk.goes_on() {
-        let silent_ns = how.silent_ns.map(|silent_ns| silent_ns.saturating_add(walk.at_ns));
-        let dead = match how.user_timeout_ns {
-            Some(ns) => walk.number > 0 && silent_ns.is_some_and(|silent_ns| silent_ns >= ns),
-            None => u64::from(walk.number) >= how.most.max(1),
+        let dead = |late: u64| match user_timeout_ns {
+            Some(ns) => walk.number > 0 && silent.saturating_add(walk.at_ns).saturating_add(late) >= ns,
+            None => u64::from(walk.number) >= most.max(1),
         };
-        if dead {
+        let (surely, perhaps) = (dead(0), dead(walk.late_ns));
+        if walk.is_last(surely, perhaps) {
             return walk.ends();
         }
-        walk.step(how.interval_ns, how.interval_ns);
+        walk.step(stall.rto_ns, None);
     }
     walk.cut()
 }
 
-/// A timer that expires once.
-pub fn single(expires_ns: u64) -> Ladder {
-    Walk::new(0, expires_ns, expires_ns).ends()
+/// A timer that expires once, after `whole_ns` in all.
+pub fn single(expires_ns: u64, whole_ns: u64, tick_ns: Option<u64>) -> Ladder {
+    let rto_ns = whole_ns.max(expires_ns);
+    let stall = Stall { tries: 0, rto_ns, expires_ns, elapsed_ns: None, rto_max_ns: rto_ns, tick_ns };
+    Walk::new(&stall).ends()
 }
 
 /// Walks from expiry to expiry.
@@ -305,24 +325,24 @@ struct Walk {
     rto_ns: u64,
     at_ns: u64,
     late_ns: u64,
-    /// The same, no more than needed.
-    slack_ns: u64,
-    /// The first expiry that may be the last, if timers are late.
-    may_end_ns: Option<u64>,
+    tick_ns: Option<u64>,
     rungs: Vec<Rung>,
+    /// The first expiry that may be the last.
+    first_ns: Option<u64>,
 }
 
 impl Walk {
-    fn new(number: u32, rto_ns: u64, expires_ns: u64) -> Self {
-        // The timer that runs was set for a point of the wheel already: the kernel shows that point.
+    fn new(stall: &Stall) -> Self {
+        // The kernel shows for when the timer was set, not the slot of the wheel that it is in.
+        let late_ns = slack(stall.rto_ns.max(stall.expires_ns), stall.tick_ns);
         Self {
-            number,
-            rto_ns,
-            at_ns: expires_ns,
-            late_ns: 0,
-            slack_ns: 0,
-            may_end_ns: None,
+            number: stall.tries,
+            rto_ns: stall.rto_ns,
+            at_ns: stall.expires_ns,
+            late_ns,
+            tick_ns: stall.tick_ns,
             rungs: Vec::new(),
+            first_ns: None,
         }
     }
 
@@ -330,47 +350,44 @@ impl Walk {
         self.rungs.len() < MAX_RUNGS
     }
 
-    fn step(&mut self, next_ns: u64, rto_ns: u64) {
+    /// Whether this expiry is the last, surely or if the timers before it are late.
+    fn is_last(&mut self, surely: bool, perhaps: bool) -> bool {
+        if perhaps {
+            self.first_ns.get_or_insert(self.at_ns);
+        }
+        surely
+    }
+
+    /// To the next expiry, `rto_ns` later; `left_ns`: or sooner, when a time is over.
+    fn step(&mut self, rto_ns: u64, left_ns: Option<u64>) {
         self.number += 1;
         self.rungs.push(Rung { number: self.number, in_ns: self.at_ns });
-        self.at_ns = self.at_ns.saturating_add(next_ns);
-        self.late_ns = self.late_ns.saturating_add(next_ns / 8);
-        self.slack_ns = self.slack_ns.saturating_add(slack(next_ns));
         self.rto_ns = rto_ns;
+        match left_ns.map(|ns| ns.max(SHORTEST_NS)).filter(|left| *left < rto_ns) {
+            Some(left) => {
+                self.at_ns = self.at_ns.saturating_add(left);
+                // What was late before has been taken off.
+                self.late_ns = slack(left, self.tick_ns);
+            }
+            None => {
+                self.at_ns = self.at_ns.saturating_add(rto_ns);
+                self.late_ns = self.late_ns.saturating_add(slack(rto_ns, self.tick_ns));
+            }
+        }
     }
 
     fn ends(self) -> Ladder {
         // Softirqs, and what reading the clocks of two sides costs.
         const LATENCY_NS: u64 = 50_000_000;
         let latest_ns = self.at_ns.saturating_add(self.late_ns).saturating_add(LATENCY_NS);
-        let in_ns = self.may_end_ns.unwrap_or(self.at_ns);
-        Ladder { rungs: self.rungs, end: Some(End { in_ns, latest_ns }) }
-    }
-
-    /// Whether this expiry may be the last.
-    fn may_end(&mut self, may: bool) {
-        if may {
-            self.may_end_ns.get_or_insert(self.at_ns);
-        }
+        let in_ns = self.first_ns.unwrap_or(self.at_ns);
+        let rungs = self.rungs.into_iter().filter(|rung| rung.in_ns < in_ns);
+        Ladder { rungs: rungs.collect(), end: Some(End { in_ns, latest_ns }) }
     }
 
     fn cut(self) -> Ladder {
         Ladder { rungs: self.rungs, end: None }
     }
-}
-
-/// How late a timer may be: the wheel has 64 slots a level, each level's eight times as long (kernel/time/timer.c). Ticks
-/// of all usual kernels, as nothing here tells which it is.
-fn slack(ns: u64) -> u64 {
-    let of = |hz: u64| {
-        let ticks = ns / (1_000_000_000 / hz);
-        let mut slot = 1_u64;
-        while slot < 1 << 24 && ticks >= slot * 63 {
-            slot *= 8;
-        }
-        slot * (1_000_000_000 / hz)
-    };
-    [100, 250, 300, 1000].into_iter().map(of).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! From when on a state counts as stuck: by the settings of the socket's own namespace and by its own timers.
 
-use super::case::Case;
-use crate::{event::TcpState, flow::Span, sight::TimerKind};
+use super::{case::Case, scene::fin_wait2_ns};
+use crate::{
+    event::TcpState,
+    flow::Span,
+    sight::{Kind, TimerKind},
+    source::details::Linger2,
+};
 
 /// Expiries of a timer in a row, without an answer, that are no accident any more.
 const TRIES: u64 = 3;
@@ -9,6 +14,8 @@ const TRIES: u64 = 3;
 const TRIES_OPEN: u64 = 4;
 /// A window that stays closed: programs may pause for seconds.
 const TRIES_WINDOW: u64 = 5;
+/// The first time-out of a SYN-ACK (TCP_TIMEOUT_INIT).
+const SYN_ACK_NS: u64 = 1_000_000_000;
 /// tcp_fin_timeout, where a namespace does not show it.
 const FIN_TIMEOUT_NS: u64 = 60_000_000_000;
 
@@ -47,7 +54,7 @@ pub fn limit(case: &Case) -> Option<Limit> {
                 case.syn_count().or(settings.syn_retries).map(|retries| retries.saturating_add(linear));
             Limit::Tries(few(TRIES, allowed))
         }
-        TcpState::SynRecv => Limit::Tries(few(TRIES, settings.synack_retries)),
+        TcpState::SynRecv => Limit::Tries(few(TRIES, case.listener_syn_count.or(settings.synack_retries))),
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck if case.is_orphan() => {
             Limit::Tries(few(TRIES, settings.orphan_retries.filter(|retries| *retries > 0)))
         }
@@ -55,7 +62,13 @@ pub fn limit(case: &Case) -> Option<Limit> {
             Limit::Tries(few(TRIES, settings.retries))
         }
         // A quarter of the time that the kernel itself gives the peer's program.
-        TcpState::FinWait2 if case.is_orphan() => Limit::Age(fin_timeout_ns / 4),
+        TcpState::FinWait2 if case.is_orphan() => {
+            let own = match case.options().linger2 {
+                Some(Linger2::Time(ns)) => Some(ns),
+                _ => None,
+            };
+            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 4)
+        }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
         TcpState::CloseWait => Limit::Age(fin_timeout_ns / 4),
@@ -71,21 +84,51 @@ pub fn limit(case: &Case) -> Option<Limit> {
     })
 }
 
-/// How long a socket has not moved: its time in the state, for a connection in use the time of its stall.
+/// How long a socket has not moved: its time in the state, or that of its stall, which may have begun before; for a
+/// connection in use the time of its stall alone.
 pub fn waiting(case: &Case) -> Option<Span> {
-    if case.state() != TcpState::Established {
-        return case.told.age;
+    if case.state() == TcpState::Established {
+        return stalled(case);
+    }
+    match (case.told.age, stalled(case)) {
+        (Some(age), _) if age.exact => Some(age),
+        (Some(age), Some(stall)) if age.ns >= stall.ns => Some(age),
+        (age, None) => age,
+        (_, stall) => stall,
+    }
+}
+
+/// How long the timer that runs has been in vain.
+fn stalled(case: &Case) -> Option<Span> {
+    if case.sight.kind == Kind::Request {
+        return requested(case);
     }
     let stall = case.stall()?;
     let keepalive = case.timer(TimerKind::Keepalive).is_some();
-    if keepalive {
+    if keepalive && case.state() == TcpState::Established {
         let silent_ms = case.sight.info.map(|info| info.last_ack_recv_ms.min(info.last_data_recv_ms))?;
         return Some(Span { ns: u64::from(silent_ms) * 1_000_000, exact: true });
     }
     let tries = case.tries();
+    if keepalive || (tries == 0 && case.state() != TcpState::Established) {
+        return None;
+    }
     let before = (1..=tries).map(|back| stall.rto_ns >> back.min(63)).sum::<u64>();
-    let reckoned = before + stall.rto_ns.saturating_sub(stall.expires_ns);
-    Some(Span { ns: stall.elapsed_ns.map_or(reckoned, |known| known.max(reckoned)), exact: false })
+    // What is known is since the first expiry. TCP_USER_TIMEOUT shortens the time that runs, so what has run of it says
+    // less then.
+    let ns = stall.elapsed_ns.map_or_else(
+        || before + stall.rto_ns.saturating_sub(stall.expires_ns),
+        |known| known + (stall.rto_ns >> tries.min(63)),
+    );
+    Some(Span { ns, exact: false })
+}
+
+/// How old a half-open request is at least: by the time-outs, not the repetitions, as a SYN that comes again makes one, too.
+fn requested(case: &Case) -> Option<Span> {
+    let timeouts = u32::from(case.detail.as_ref()?.request()?.timeouts?).min(30);
+    let left_ns = u64::from(case.sight.timer?.expires_ms) * 1_000_000;
+    let before_ns = ((1_u64 << timeouts) - 1) * SYN_ACK_NS;
+    Some(Span { ns: before_ns + (SYN_ACK_NS << timeouts).saturating_sub(left_ns), exact: false })
 }
 
 /// Whether the socket is past its limit, or past `older_than_ns` where that is given instead.

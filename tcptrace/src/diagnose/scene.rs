@@ -20,10 +20,15 @@ use crate::{
     },
 };
 use hashbrown::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 /// Destinations whose used ports are counted; what is beyond is not looked at.
 const MAX_TOWARD: usize = 65_536;
+/// Addresses that a route is asked for, of one namespace.
+const MAX_ROUTES: usize = 64;
 /// Connections with unread bytes that are remembered, to name who does not read.
 const MAX_READERS: usize = 16_384;
 
@@ -85,6 +90,7 @@ impl Counted {
 #[derive(Debug, Default)]
 pub struct Look {
     settings: HashMap<u32, Arc<Settings>>,
+    tick_ns: Option<u64>,
     cases: Vec<Case>,
     listeners: Vec<Case>,
     readers: Readers,
@@ -102,6 +108,12 @@ impl Look {
     /// Nothing looked at yet. `settings`: of each namespace. `everything`: sockets that are in order become cases too.
     pub fn new(settings: HashMap<u32, Arc<Settings>>, everything: bool) -> Self {
         Self { settings, everything, ..Self::default() }
+    }
+
+    /// How long a tick of the kernel's clock is: the sharper, the sharper are predictions.
+    #[must_use]
+    pub fn ticking(self, tick_ns: Option<u64>) -> Self {
+        Self { tick_ns, ..self }
     }
 
     /// Takes a socket. `told` is asked for only where it matters: most sockets are in order.
@@ -166,6 +178,9 @@ impl Look {
             holder: holder.cloned(),
             detail: None,
             settings,
+            listener_syn_count: None,
+            no_route: None,
+            tick_ns: self.tick_ns,
         };
         if sight.state == TcpState::Listen { self.listeners.push(case) } else { self.cases.push(case) }
     }
@@ -222,6 +237,7 @@ impl Look {
         self.cases.sort_by_key(|case| (case.sight.netns, case.sight.cookie));
         // A socket that changes its kind while the kernel lists them comes twice.
         self.cases.dedup_by_key(|case| (case.sight.netns, case.sight.cookie));
+        self.tell_requests();
         memory.remember(now_ns, &self.cases, &self.listeners);
         let mut by_ends: HashMap<Ends, Vec<usize>> = HashMap::new();
         for (index, case) in self.cases.iter().enumerate() {
@@ -231,7 +247,12 @@ impl Look {
         Scene {
             now_ns,
             sockets: self.sockets,
-            taken: self.taken,
+            // Without a socket there is no other time.
+            taken: if self.taken.from_ns == 0 {
+                Taken { from_ns: now_ns, to_ns: now_ns }
+            } else {
+                self.taken
+            },
             cases: self.cases,
             listeners: self.listeners,
             settings: self.settings,
@@ -250,6 +271,39 @@ impl Look {
     }
 }
 
+impl Look {
+    /// Of sockets on which the kernel noted an error, those of this namespace, which may mean that there is no route: asks
+    /// `route` for the errno, if any, of a route to an address. Once an address.
+    pub fn ask_routes(&mut self, netns: u32, route: impl FnOnce(&[IpAddr]) -> Vec<Option<u16>>) {
+        let noted = |case: &Case| case.sight.netns == netns && case.soft_error() != 0;
+        let mut peers: Vec<_> = self.cases.iter().filter(|case| noted(case)).map(peer).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers.truncate(MAX_ROUTES);
+        if peers.is_empty() {
+            return;
+        }
+        let errors: HashMap<_, _> = peers.iter().copied().zip(route(&peers)).collect();
+        for case in self.cases.iter_mut().filter(|case| noted(case)) {
+            case.no_route = errors.get(&peer(case)).copied().flatten();
+        }
+    }
+
+    /// What listeners have set for their requests.
+    fn tell_requests(&mut self) {
+        let port = |case: &Case| (case.sight.netns, case.sight.ends.lport);
+        let counts = self.listeners.iter().filter_map(|case| Some((port(case), case.syn_count()?)));
+        let counts: HashMap<_, _> = counts.collect();
+        for case in self.cases.iter_mut().filter(|case| case.sight.kind == Kind::Request) {
+            case.listener_syn_count = counts.get(&port(case)).copied();
+        }
+    }
+}
+
+fn peer(case: &Case) -> IpAddr {
+    case.sight.ends.remote().ip()
+}
+
 /// Established and not in order: something is sent again, or a window is probed.
 fn stalls(sight: &Sight) -> bool {
     expiries(sight) > 0
@@ -260,17 +314,23 @@ fn is_longer(least_ns: u64, told: &Told) -> bool {
     told.age.is_none_or(|age| !age.exact && age.ns < least_ns)
 }
 
+/// How long an orphan is in FIN_WAIT2 under this tcp_fin_timeout: so long, up to a minute; above it what is above it as a
+/// full socket, and as long again as a minisocket (tcp_rcv_state_process, tcp_keepalive_timer; 5.10 to 7.3).
+pub fn fin_wait2_ns(fin_timeout_ns: u64) -> u64 {
+    match fin_timeout_ns.saturating_sub(TIME_WAIT_NS) {
+        0 => fin_timeout_ns,
+        above => above.saturating_mul(2),
+    }
+}
+
 /// The least age in nanoseconds that a timer and the settings tell, and how.
 fn reckoned_age(sight: &Sight, settings: &Settings) -> Option<(u64, &'static str)> {
     let left_ns = u64::from(sight.timer?.expires_ms) * 1_000_000;
     match (sight.kind, sight.state) {
         // It was given tcp_fin_timeout, unless its program had set TCP_LINGER2, which nothing shows any more: so long its
-        // timer has run. Above 60 s a full socket waited for the part above, and then the minisocket does so again
-        // (5.10 to 7.3).
+        // timer has run, and above a minute a full socket's before it.
         (Kind::Minisocket, TcpState::FinWait2) => {
-            let fin_timeout_ns = settings.fin_timeout_ns?;
-            let above_ns = fin_timeout_ns.saturating_sub(TIME_WAIT_NS);
-            let whole_ns = if above_ns > 0 { above_ns.saturating_mul(2) } else { fin_timeout_ns };
+            let whole_ns = fin_wait2_ns(settings.fin_timeout_ns?);
             Some((whole_ns.checked_sub(left_ns)?, "by tcp_fin_timeout; TCP_LINGER2 would change it"))
         }
         (Kind::Request, _) => {

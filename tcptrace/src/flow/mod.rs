@@ -397,10 +397,12 @@ impl Ledger {
         if self.flows.get(&key).is_none() {
             let role = if state == TcpState::Listen { Role::Listen } else { Role::Unknown };
             self.insert(key, head, state, role, 0);
-            let since = self.complete_since_ns;
+            // The birth of a half-open request raises no event: that we saw everything says nothing of it.
+            let half_open = state == TcpState::NewSynRecv;
+            let since = if half_open { head.time_ns } else { self.complete_since_ns };
             if let Some(flow) = self.flows.get_mut(&key) {
                 flow.at_least_since_ns = since;
-                if state == TcpState::NewSynRecv {
+                if half_open {
                     flow.role = Role::Passive;
                     self.watch_half_open(key, head.time_ns);
                 }

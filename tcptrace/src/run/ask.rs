@@ -9,14 +9,19 @@ use super::{
 use crate::{
     flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
     sight::{Kind, Sight},
-    source::{filter::FilterSpec, holders::Holders, live::boot_time_ns, netns},
+    source::{
+        filter::FilterSpec,
+        holders::Holders,
+        live::{boot_time_ns, cpu_time_ns},
+        netns,
+    },
 };
 use hashbrown::HashSet;
 use std::{io, thread, time::Duration};
 
 /// Questions asked between two looks at the ring, of some 3 us each: what is beyond is inferred.
 const QUESTIONS: usize = 64;
-/// Of the time, a dump may take one part in this many, however often it is asked for.
+/// Of a processor, dumps may take one part in this many, however often it is asked for.
 const RESYNC_SHARE: u64 = 20;
 /// At least this long from a loss to the dump that mends it: losses come in bursts.
 const AFTER_LOSS: Duration = Duration::from_millis(500);
@@ -66,11 +71,11 @@ impl Schedule {
         (now_ns >= self.due_ns.max(self.not_before_ns)).then_some(self.why)
     }
 
-    fn done(&mut self, began_ns: u64, ended_ns: u64) {
+    /// `cost_ns`: what it took of a processor. On a busy machine a dump lasts longer, but costs no more.
+    fn done(&mut self, ended_ns: u64, cost_ns: u64) {
         self.due_ns = self.every_ns.map_or(u64::MAX, |every| ended_ns.saturating_add(every));
         self.why = Why::Timer;
-        let took_ns = ended_ns.saturating_sub(began_ns);
-        let pause_ns = if self.eager { 0 } else { took_ns.saturating_mul(RESYNC_SHARE) };
+        let pause_ns = if self.eager { 0 } else { cost_ns.saturating_mul(RESYNC_SHARE) };
         self.not_before_ns = ended_ns.saturating_add(pause_ns);
     }
 }
@@ -194,7 +199,7 @@ impl Run {
     }
 
     fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
-        let began_ns = boot_time_ns();
+        let (began_ns, began_cpu_ns) = (boot_time_ns(), cpu_time_ns());
         let (mut next, (settings, holders)) = self.survey(sink)?;
         if next == Next::Enough {
             return Ok(next);
@@ -231,7 +236,7 @@ impl Run {
         }
         self.ledger.end_round();
         let ended_ns = boot_time_ns();
-        self.schedule.done(began_ns, ended_ns);
+        self.schedule.done(ended_ns, cpu_time_ns().saturating_sub(began_cpu_ns));
         let resync = Resync {
             why,
             duration_ns: ended_ns.saturating_sub(began_ns),

@@ -154,11 +154,16 @@ pub fn wall_offset_ns() -> i64 {
     nanoseconds(ClockId::CLOCK_REALTIME).cast_signed() - boot_time_ns().cast_signed()
 }
 
+/// Processor time that this process has used so far, in nanoseconds.
+pub fn cpu_time_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     match clock_gettime(clock) {
         Ok(time) => {
             (time.tv_sec() as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec() as u64)
         }
-        Err(_) => 0, // both clocks exist on every kernel that has ring buffers
+        Err(_) => 0, // all of them exist on every kernel that has ring buffers
     }
 }

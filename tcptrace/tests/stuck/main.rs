@@ -7,4 +7,5 @@ mod looks;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod deadlines;
 mod scenarios;

@@ -72,6 +72,25 @@ impl Looks {
         looks
     }
 
+    /// The next look, if one has come.
+    pub fn next_if_any(&mut self) -> Option<Look> {
+        loop {
+            let line = self.incoming.try_recv().ok()?;
+            if let Some(look) = self.take(&line) {
+                return Some(look);
+            }
+        }
+    }
+
+    fn take(&mut self, line: &str) -> Option<Look> {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["type"] == "stuck" {
+            return Some(Look { findings: std::mem::take(&mut self.so_far), end: line });
+        }
+        self.so_far.push(line);
+        None
+    }
+
     /// The next look that comes.
     pub fn next(&mut self) -> Look {
         let deadline = Instant::now() + PATIENCE;
@@ -81,11 +100,9 @@ impl Looks {
                 .incoming
                 .recv_timeout(left)
                 .unwrap_or_else(|error| panic!("no look came: {error}; {:?}", self.so_far));
-            let line: Value = serde_json::from_str(&line).expect("JSON");
-            if line["type"] == "stuck" {
-                return Look { findings: std::mem::take(&mut self.so_far), end: line };
+            if let Some(look) = self.take(&line) {
+                return look;
             }
-            self.so_far.push(line);
         }
     }
 

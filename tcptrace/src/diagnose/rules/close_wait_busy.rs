@@ -1,7 +1,7 @@
 //! `close-wait-busy`: the peer has closed its side, and our program still sends.
 
 use super::{Case, Deadline, Finding, Judge, Rule, Scene, words};
-use crate::{diagnose::Confidence, event::TcpState};
+use crate::{diagnose::Confidence, event::TcpState, flow::Span};
 
 /// Data that was sent within this time: the program is at work.
 const AT_WORK_MS: u32 = 10_000;
@@ -19,8 +19,11 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
     }
     let info = case.sight.info?;
     let pending = case.sight.send_queue > 0;
-    // Without data ever sent the time runs from the connection's beginning.
-    let sends = info.bytes_sent > 0 && info.last_data_sent_ms < AT_WORK_MS;
+    // Without data ever sent the time runs from the connection's beginning. And what was sent before the peer closed, and
+    // made it close perhaps, says nothing.
+    let since = |age: Span| u64::from(info.last_data_sent_ms) * 1_000_000 < age.ns;
+    let sends =
+        info.bytes_sent > 0 && info.last_data_sent_ms < AT_WORK_MS && case.told.age.is_some_and(since);
     if !pending && !sends {
         return None;
     }

@@ -3,8 +3,8 @@
 use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{
-        case::{number, seconds, user_timeout},
-        ladder::{self, Keepalive, Ladder},
+        case::{number, seconds},
+        ladder::{self, Ladder, Stall},
         limits,
     },
     event::TcpState,
@@ -98,7 +98,10 @@ fn keepalive(case: &Case, unanswered: u32, expires_ms: u32) -> Option<Finding> {
     if case.options().keepalive_interval_ns.is_none() {
         finding.missing.push("TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT, which would change the deadline: only the BPF iterator shows them".to_owned());
     }
-    finding.settings.extend(case.user_timeout_ms().map(user_timeout));
+    if let Some((_, mut setting)) = case.user_timeout() {
+        setting.meaning = Some("replaces the number of probes");
+        finding.settings.push(setting);
+    }
     let (_, ladder) = ladder(case, unanswered, u64::from(expires_ms) * 1_000_000);
     finding.deadline = Deadline::of(
         &ladder,
@@ -116,13 +119,13 @@ pub fn ladder(case: &Case, unanswered: u32, expires_ns: u64) -> (u64, Ladder) {
     let own_probes = options.keepalive_probes.filter(|count| *count > 0).map(u64::from);
     let interval_ns = own_interval.or(case.settings.keepalive_interval_ns).unwrap_or(75_000_000_000);
     let most = own_probes.or(case.settings.keepalive_probes).unwrap_or(9);
-    let keepalive = Keepalive {
-        unanswered,
+    let stall = Stall {
+        tries: unanswered,
+        rto_ns: interval_ns,
         expires_ns,
-        interval_ns,
-        most,
-        silent_ns: case.silent_ns(),
-        user_timeout_ns: case.user_timeout_ms().map(|ms| u64::from(ms) * 1_000_000),
+        elapsed_ns: case.silent_ns(),
+        rto_max_ns: interval_ns,
+        tick_ns: case.tick_ns,
     };
-    (interval_ns, ladder::keepalive(keepalive))
+    (interval_ns, ladder::keepalive(stall, most, case.user_timeout().map(|(ns, _)| ns)))
 }

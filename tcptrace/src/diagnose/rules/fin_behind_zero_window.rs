@@ -34,12 +34,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     finding.evidence.push(words::window(case));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let answers = words::answers_probes(case);
-    finding.evidence.push(words::shown(if answers {
-        "the peer's kernel answers the probes: the host is alive"
-    } else {
-        "no probe was answered: the peer may be gone altogether"
-    }));
+    finding.evidence.push(words::probes_answered(case));
     if let Some(reader) = words::reader(case, scene) {
         finding.evidence.push(words::fact(From::SockDiag, reader));
     }

@@ -1,6 +1,6 @@
 //! `fin-cannot-leave`: the FIN does not get out of this host.
 
-use super::{Case, Finding, From, Judge, Rule, Scene, words};
+use super::{Case, Evidence, Finding, From, Judge, Rule, Scene, words};
 use crate::{event::TcpState, sight::TimerKind, units::errno};
 
 pub(super) const RULE: Rule = Rule {
@@ -31,6 +31,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
                 ),
             ),
         ),
+        None if case.no_route.is_some() => no_route(case)?,
         None if held_back => (
             "the FIN was never sent, though the peer's window is open: something on this host drops it"
                 .to_owned(),
@@ -51,4 +52,11 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         "ip route get {remote}; nft list ruleset (or iptables -vnL OUTPUT): look for what drops packets to {remote}"
     );
     Some(finding)
+}
+
+/// Nothing was sent while we watched, but the kernel has no way to send it.
+fn no_route(case: &Case) -> Option<(String, Evidence)> {
+    let why = errno(case.no_route?);
+    let fact = format!("asked for a route to {} now, the kernel says {why}", case.sight.ends.remote().ip());
+    Some((format!("the FIN cannot leave this host: {why}"), words::fact(From::Inferred, fact)))
 }

@@ -16,10 +16,16 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     }
     case.timer(TimerKind::Retransmit)?;
     let remote = case.sight.ends.remote();
+    let heard = words::is_heard(case);
     let verdict = format!(
-        "the FIN was sent again {} and {} does not acknowledge it: the peer or the path is gone",
+        "the FIN was sent again {} and {} does not acknowledge it: {}",
         words::times(case.tries()),
-        remote.ip()
+        remote.ip(),
+        match (heard, case.told_window()) {
+            (true, Some(0)) => "it answers, with its window closed",
+            (true, _) => "it answers, but does not take the FIN",
+            (false, _) => "the peer or the path is gone",
+        }
     );
     let mut finding = case.finding(RULE.name, verdict);
     finding.evidence.push(words::timer(case));

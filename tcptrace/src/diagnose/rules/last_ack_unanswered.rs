@@ -16,9 +16,10 @@ fn judge(case: &Case, _: &Scene) -> Option<Finding> {
     }
     let remote = case.sight.ends.remote();
     let verdict = format!(
-        "both sides have closed; our FIN was sent again {} and {} does not acknowledge it",
+        "both sides have closed; our FIN was sent again {} and {} does not acknowledge it{}",
         words::times(case.tries()),
-        remote.ip()
+        remote.ip(),
+        if words::is_heard(case) { ", though it answers" } else { "" }
     );
     let mut finding = case.finding(RULE.name, verdict);
     finding.evidence.push(words::timer(case));

@@ -65,12 +65,9 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         finding.confidence = Confidence::Likely;
         finding.missing.push(format!("the other end: look on {} for CLOSE_WAIT", remote.ip()));
     }
-    finding.settings.push(match case.options().linger2 {
-        Some(Linger2::Time(ns)) => {
-            Setting { name: "TCP_LINGER2", value: Some(format!("{} s", ns / 1_000_000_000)), meaning: None }
-        }
-        _ => seconds("net.ipv4.tcp_fin_timeout", case.settings.fin_timeout_ns),
-    });
+    let (_, mut setting) = timeout(case);
+    setting.meaning = (!orphan).then_some("not before close(): while a program has it, no timer runs");
+    finding.settings.push(setting);
     finding.deadline = deadline(case, orphan);
     finding.next_step = match whose {
         Some(whose) => format!("make {whose} close what its peers have closed"),
@@ -92,16 +89,29 @@ fn deadline(case: &Case, orphan: bool) -> Deadline {
     }
     let Some(timer) = case.sight.timer else { return Deadline::Unknown("its timer is not shown") };
     let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
-    let more_ns = match timer.kind {
-        TimerKind::Keepalive => {
-            let waits_ns = match case.options().linger2 {
-                Some(Linger2::Time(ns)) => Some(ns),
-                Some(Linger2::Abort) => None,
-                Some(Linger2::Sysctl) | None => case.settings.fin_timeout_ns,
-            };
-            waits_ns.map_or(0, |ns| ns.saturating_sub(TIMEWAIT_NS))
+    let (timeout_ns, _) = timeout(case);
+    let above_ns = timeout_ns.map_or(0, |ns| ns.saturating_sub(TIMEWAIT_NS));
+    let unknown = Deadline::Unknown("its timer is not shown");
+    let whole_ns = if above_ns > 0 { above_ns } else { timeout_ns.unwrap_or(expires_ns) };
+    let mut ladder = ladder::single(expires_ns, whole_ns, case.tick_ns);
+    if let (TimerKind::Keepalive, Some(end)) = (timer.kind, &mut ladder.end) {
+        end.in_ns = end.in_ns.saturating_add(above_ns);
+        let late_ns = ladder::slack(above_ns, case.tick_ns);
+        end.latest_ns = end.latest_ns.saturating_add(above_ns).saturating_add(late_ns);
+    }
+    Deadline::of(&ladder, THEN, unknown)
+}
+
+/// How long it may wait for the peer's FIN, and what says so.
+fn timeout(case: &Case) -> (Option<u64>, Setting) {
+    match case.options().linger2 {
+        Some(Linger2::Time(ns)) => {
+            let value = Some(format!("{} s", ns / 1_000_000_000));
+            (Some(ns), Setting { name: "TCP_LINGER2", value, meaning: None })
         }
-        _ => 0,
-    };
-    Deadline::of(&ladder::single(expires_ns + more_ns), THEN, Deadline::Unknown("its timer is not shown"))
+        _ => {
+            let ns = case.settings.fin_timeout_ns;
+            (ns, seconds("net.ipv4.tcp_fin_timeout", ns))
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `syn-ack-unanswered`: our SYN-ACK, or the ACK of it, does not arrive.
 
-use super::{Case, Deadline, Finding, Judge, Rule, Scene, half_open::Trouble, words};
+use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, Setting, half_open::Trouble, words};
 use crate::{
     diagnose::{
         Confidence,
@@ -9,6 +9,7 @@ use crate::{
     },
     event::TcpState,
     sight::Kind,
+    source::details::Request,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -35,8 +36,28 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     let mut finding = case.finding(RULE.name, verdict);
     finding.confidence = Confidence::Likely;
     finding.evidence.push(words::timer(case));
-    finding.missing.push("which of the two is lost, SYN-ACK or ACK: only the other end knows".to_owned());
-    finding.settings.push(number("net.ipv4.tcp_synack_retries", case.settings.synack_retries));
+    if request(case).and_then(|request| request.acked) == Some(true) {
+        finding.evidence.push(words::fact(
+            From::Socket,
+            "an ACK did come once: there was no room in the accept queue then, or TCP_DEFER_ACCEPT waits for data",
+        ));
+    } else {
+        finding.missing.push("which of the two is lost, SYN-ACK or ACK: only the other end knows".to_owned());
+    }
+    if repeats_its_syn(case) {
+        finding.evidence.push(words::fact(
+            From::Socket,
+            "the client repeats its SYN, so that it is the SYN-ACK that is lost",
+        ));
+        finding.missing.push(
+            "when the client sends its SYN again: each time the timer starts anew, and the end comes later"
+                .to_owned(),
+        );
+    }
+    finding.settings.push(match case.listener_syn_count {
+        Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
+        None => number("net.ipv4.tcp_synack_retries", case.settings.synack_retries),
+    });
     finding.deadline = deadline(case, scene);
     finding.next_step = format!(
         "tcpdump -ni any host {ip} and port {port}: does the ACK come? If not, the way back to {ip} is closed, or its address was forged",
@@ -44,6 +65,17 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         port = case.sight.ends.lport
     );
     Some(finding)
+}
+
+fn request(case: &Case) -> Option<&Request> {
+    case.detail.as_ref()?.request()
+}
+
+/// A SYN that comes again is answered at once, and starts the timer anew (tcp_check_req): more answers than time-outs.
+fn repeats_its_syn(case: &Case) -> bool {
+    request(case)
+        .and_then(|request| request.retransmits.zip(request.timeouts))
+        .is_some_and(|(repeated, timeouts)| repeated > timeouts)
 }
 
 /// When the request is forgotten.
@@ -63,8 +95,7 @@ pub(super) fn deadline(case: &Case, scene: &Scene) -> Deadline {
 pub fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
     let timer = case.sight.timer?;
     let listener = scene.listener(case.sight.netns, case.sight.ends.lport);
-    let own = listener.and_then(Case::syn_count);
-    let mut retries = own.or(case.settings.synack_retries).unwrap_or(5);
+    let mut retries = case.listener_syn_count.or(case.settings.synack_retries).unwrap_or(5);
     // More than half full, the queue throws old requests out earlier (reqsk_timer_handler).
     if let Some(listener) = listener
         && let Some((queued, young)) = listener.half_open()
@@ -79,11 +110,14 @@ pub fn ladder(case: &Case, scene: &Scene) -> Option<Ladder> {
             }
         }
     }
-    let timeouts = case
-        .detail
-        .as_ref()
-        .and_then(|detail| detail.request()?.timeouts)
-        .map_or(u32::from(timer.retransmits), u32::from);
+    // Who has sent its ACK may wait as long as TCP_DEFER_ACCEPT says (syn_ack_recalc).
+    if request(case).and_then(|request| request.acked) == Some(true) {
+        let queue = listener.and_then(|listener| listener.detail.as_ref()?.queue());
+        retries = retries.max(queue.and_then(|queue| queue.defer_accept).map_or(0, u64::from));
+    }
+    let timeouts =
+        request(case).and_then(|request| request.timeouts).map_or(u32::from(timer.retransmits), u32::from);
     let rto_max_ns = case.settings.rto_max_ns.unwrap_or(RTO_MAX_NS);
-    Some(ladder::syn_ack(timeouts, u64::from(timer.expires_ms) * 1_000_000, retries, rto_max_ns))
+    let expires_ns = u64::from(timer.expires_ms) * 1_000_000;
+    Some(ladder::syn_ack(timeouts, expires_ns, retries, rto_max_ns, case.tick_ns))
 }

@@ -3,7 +3,7 @@
 use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, words};
 use crate::{
     diagnose::{
-        case::{number, user_timeout},
+        case::number,
         finding::Setting,
         ladder::{self, Ladder},
         memory::is_full,
@@ -79,8 +79,6 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     let own = case.syn_count();
     let linear = case.settings.syn_linear_timeouts;
     let retries = own.or(case.settings.syn_retries).unwrap_or(6);
-    let user_timeout_ns = case.user_timeout_ms().map(|ms| u64::from(ms) * 1_000_000);
-    let ladder = ladder::syn(stall, retries, linear.unwrap_or(0), user_timeout_ns);
     let mut settings = vec![match own {
         Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
         None => number("net.ipv4.tcp_syn_retries", case.settings.syn_retries),
@@ -88,6 +86,8 @@ pub(super) fn ladder(case: &Case) -> Option<(Ladder, Vec<Setting>)> {
     if linear.is_some() {
         settings.push(number("net.ipv4.tcp_syn_linear_timeouts", linear));
     }
-    settings.extend(case.user_timeout_ms().map(user_timeout));
-    Some((ladder, settings))
+    let user_timeout = case.user_timeout();
+    let user_timeout_ns = user_timeout.as_ref().map(|(ns, _)| *ns);
+    settings.extend(user_timeout.map(|(_, setting)| setting));
+    Some((ladder::syn(stall, retries, linear.unwrap_or(0), user_timeout_ns), settings))
 }

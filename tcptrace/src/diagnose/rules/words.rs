@@ -5,7 +5,7 @@ use crate::{
     diagnose::ladder::{self, Ladder, Probing, Rule},
     event::TcpState,
     sight::TimerKind,
-    units::{Bytes, Duration},
+    units::{Bytes, Duration, errno},
 };
 use std::net::IpAddr;
 
@@ -83,18 +83,19 @@ pub fn heard(case: &Case) -> Option<Evidence> {
 
 /// What ends an unanswered stall: the ladder by the rule of the socket, with its setting and what may be wrong with it.
 pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
-    let probes = case.timer(TimerKind::Probe).is_some();
-    let (rule, setting) = case.rule();
-    finding.settings.push(setting);
-    if !matches!(rule, Rule::UserTimeout(_)) {
-        case.note_user_timeout(&mut finding.missing);
-    } else if probes {
-        // Both count there, whichever is first.
-        finding.settings.push(case.retries().1);
+    let user_timeout = case.user_timeout();
+    let (_, setting) = case.retries();
+    // For retransmissions it replaces the number of retries, for probes it comes beside it.
+    let both = case.timer(TimerKind::Probe).is_some();
+    let alone = user_timeout.is_some() && !both;
+    finding.settings.extend(user_timeout.map(|(_, setting)| setting));
+    if !alone && !is_shrunk(case) {
+        finding.settings.push(setting);
     }
+    case.note_user_timeout(&mut finding.missing);
+    let answered = (both && answers_probes(case)) || (is_shrunk(case) && is_heard(case));
     finding.deadline = match ladder(case) {
-        _ if shrunk(case) => shrunk_deadline(case),
-        Some(ladder) if ladder.end.is_none() && probes && answers_probes(case) => Deadline::of(
+        Some(ladder) if ladder.end.is_none() && answered => Deadline::of(
             &ladder,
             then,
             Deadline::Never("the peer answers every probe: only a program, here or there, can end it"),
@@ -104,58 +105,16 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
         }
         None => Deadline::Unknown("its timer is not shown"),
     };
-    if case.soft_error() {
-        let fact = if case.is_orphan() {
-            "an ICMP error came back: the kernel gives up at once when the time-out reaches its maximum"
+    if case.soft_error() != 0 && case.no_route.is_none() {
+        let noted = errno(u16::try_from(case.soft_error()).unwrap_or(0));
+        let then = if case.is_orphan() {
+            "the kernel gives up at once when the time-out reaches its maximum"
         } else {
-            "an ICMP error came back: it does not end the connection, but is what the program is told at the end"
+            "it does not end the connection, but is what the program is told at the end"
         };
-        finding.evidence.push(self::fact(From::Socket, fact));
+        let text = format!("the socket has {noted}, from an ICMP message or the routes of this host: {then}");
+        finding.evidence.push(fact(From::Socket, text));
     }
-}
-
-/// The window closed while data was in flight: the retransmission timer does the probing, and while a program has the
-/// socket no number ends it (tcp_retransmit_timer, 5.10 to 7.3).
-pub fn shrunk(case: &Case) -> bool {
-    case.timer(TimerKind::Retransmit).is_some()
-        && case.told_window() == Some(0)
-        && !case.is_orphan()
-        && !matches!(case.state(), TcpState::SynSent | TcpState::SynRecv)
-}
-
-fn shrunk_deadline(case: &Case) -> Deadline {
-    if case.user_timeout_ms().is_some() {
-        Deadline::Unknown(
-            "TCP_USER_TIMEOUT ends it on kernels since 6.11, on earlier ones the peer's silence",
-        )
-    } else if case.heard_since_stall() {
-        Deadline::Never(
-            "the peer answers, and its window is closed: only a program, here or there, can end it",
-        )
-    } else {
-        Deadline::Unknown(
-            "the window is closed: the kernel gives up after minutes of silence, how many differs by version",
-        )
-    }
-}
-
-/// The retries that are left to this socket.
-pub fn ladder(case: &Case) -> Option<Ladder> {
-    let stall = case.stall()?;
-    Some(match case.sight.timer?.kind {
-        TimerKind::Probe => {
-            let how = Probing {
-                backoff: case.sight.info.map_or(0, |info| u32::from(info.backoff)),
-                answered: answers_probes(case),
-                rule: case.retries().0,
-                user_timeout_ns: case.user_timeout_ms().map(|ms| u64::from(ms) * 1_000_000),
-                most_doublings: case.settings.retries.unwrap_or(15),
-            };
-            ladder::probing(stall, how)
-        }
-        TimerKind::Retransmit => ladder::retransmission(stall, case.rule().0),
-        TimerKind::Keepalive | TimerKind::TimeWait => ladder::single(stall.expires_ns),
-    })
 }
 
 /// The peer's window as a fact.
@@ -167,9 +126,46 @@ pub fn window(case: &Case) -> Evidence {
     }
 }
 
-/// The peer acknowledges window probes: their count starts again, the back-off does not.
+/// The peer has closed its window over what is in flight, and a program has the socket: then the kernel does not count
+/// (tcp_retransmit_timer; 5.10 to 7.3).
+pub fn is_shrunk(case: &Case) -> bool {
+    case.timer(TimerKind::Retransmit).is_some()
+        && case.told_window() == Some(0)
+        && !case.is_orphan()
+        && !matches!(case.state(), TcpState::SynSent | TcpState::SynRecv)
+}
+
+/// The peer has sent something since our segment was last sent again: it is there, and does not acknowledge it.
+pub fn is_heard(case: &Case) -> bool {
+    let Some((info, stall)) = case.sight.info.zip(case.stall()) else { return false };
+    let since_ns = stall.rto_ns.saturating_sub(stall.expires_ns);
+    case.tries() > 0 && u64::from(info.last_ack_recv_ms) * 1_000_000 <= since_ns + TICKS_NS
+}
+
+/// Times of the kernel are rounded to its ticks.
+const TICKS_NS: u64 = 20_000_000;
+
+/// A probe that is answered at all is answered within this time.
+const ANSWER_NS: u64 = 1_000_000_000;
+
+/// The peer acknowledges window probes: their count starts again, the back-off does not. One may be under way.
 pub fn answers_probes(case: &Case) -> bool {
-    case.sight.info.is_some_and(|info| info.backoff > 0 && info.probes < info.backoff)
+    let Some((info, stall)) = case.sight.info.zip(case.stall()) else { return false };
+    let under_way = info.probes == 1 && stall.rto_ns.saturating_sub(stall.expires_ns) < ANSWER_NS;
+    info.backoff > info.probes && (info.probes == 0 || under_way)
+}
+
+/// Whether it does, as a fact.
+pub fn probes_answered(case: &Case) -> Evidence {
+    if answers_probes(case) {
+        return shown("the peer's kernel answers the probes: the host is alive");
+    }
+    let (probes, backoff) = case.sight.info.map_or((0, 0), |info| (info.probes, info.backoff));
+    shown(if probes < backoff {
+        format!("earlier probes were answered, the last {probes} were not: the peer may be gone by now")
+    } else {
+        "no probe was answered: the peer may be gone altogether".to_owned()
+    })
 }
 
 /// Who does not read at the other end, if that is on this host.

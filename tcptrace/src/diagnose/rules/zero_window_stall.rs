@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
-    let shrunk = words::shrunk(case);
+    let shrunk = words::is_shrunk(case);
     if case.sight.state != TcpState::Established || !(shrunk || case.timer(TimerKind::Probe).is_some()) {
         return None;
     }
@@ -40,12 +40,15 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     finding.evidence.push(words::window(case));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
-    let answers = if shrunk { case.heard_since_stall() } else { words::answers_probes(case) };
-    finding.evidence.push(words::shown(if answers {
-        "the peer's kernel answers the probes: the host is alive"
+    if shrunk {
+        finding.evidence.push(words::shown(if words::is_heard(case) {
+            "the peer answers: the host is alive"
+        } else {
+            "nothing was heard since it was last sent again"
+        }));
     } else {
-        "no probe was answered"
-    }));
+        finding.evidence.push(words::probes_answered(case));
+    }
     let reader = words::reader(case, scene);
     finding.evidence.extend(reader.clone().map(words::shown));
     words::stall(case, &mut finding, "the kernel ends the connection; the program gets ETIMEDOUT");

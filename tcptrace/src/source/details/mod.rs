@@ -16,6 +16,7 @@ use super::{
 };
 use crate::event::TcpState;
 use convert::{Convert, tick_hz};
+
 use hashbrown::HashMap;
 use std::path::Path;
 use tcptrace_common::{
@@ -32,6 +33,11 @@ const KIND: Kind = Kind {
     context_members: &CONTEXT_MEMBERS,
     required: &["seq"],
 };
+
+/// How long a tick of the kernel's clock is, in nanoseconds. `None`: it does not say so.
+pub fn tick_ns() -> Option<u64> {
+    tick_hz().map(|hz| 1_000_000_000 / hz)
+}
 
 /// Which sockets to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
