@@ -117,6 +117,39 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
     }
 }
 
+/// The retries that are left to this socket.
+pub fn ladder(case: &Case) -> Option<Ladder> {
+    let stall = case.stall()?;
+    let user_timeout_ns = case.user_timeout().map(|(ns, _)| ns);
+    let (retries, _) = case.retries();
+    Some(match case.sight.timer?.kind {
+        TimerKind::Probe => {
+            let how = Probing {
+                backoff: case.sight.info.map_or(0, |info| u32::from(info.backoff)),
+                most_backoff: case.settings.retries.unwrap_or(15),
+                answered: answers_probes(case),
+                orphan: case.is_orphan(),
+                rule: retries,
+                user_timeout_ns,
+            };
+            ladder::probing(stall, how)
+        }
+        TimerKind::Retransmit if is_shrunk(case) && user_timeout_ns.is_none() => {
+            if is_heard(case) {
+                Ladder::default()
+            } else {
+                ladder::retransmission(stall, Rule::Silence)
+            }
+        }
+        TimerKind::Retransmit => {
+            ladder::retransmission(stall, user_timeout_ns.map_or(retries, Rule::UserTimeout))
+        }
+        TimerKind::Keepalive | TimerKind::TimeWait => {
+            ladder::single(stall.expires_ns, stall.expires_ns, case.tick_ns)
+        }
+    })
+}
+
 /// The peer's window as a fact.
 pub fn window(case: &Case) -> Evidence {
     match (case.told_window(), case.window()) {
