@@ -366,8 +366,9 @@ impl Walk {
         match left_ns.map(|ns| ns.max(SHORTEST_NS)).filter(|left| *left < rto_ns) {
             Some(left) => {
                 self.at_ns = self.at_ns.saturating_add(left);
-                // What was late before has been taken off.
-                self.late_ns = slack(left, self.tick_ns);
+                // What was late before has been taken off, as far as it was not later than that.
+                let before = self.late_ns.saturating_sub(left);
+                self.late_ns = slack(left, self.tick_ns).max(before);
             }
             None => {
                 self.at_ns = self.at_ns.saturating_add(rto_ns);
