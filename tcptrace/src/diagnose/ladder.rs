@@ -53,9 +53,6 @@ pub enum Rule {
     },
     /// TCP_USER_TIMEOUT, in nanoseconds.
     UserTimeout(u64),
-    /// A program's socket whose peer has closed its window over data in flight (tcp_rtx_probe0_timed_out): no retries count,
-    /// only silence for twice the longest time-out.
-    Silence,
 }
 
 impl Rule {
@@ -66,7 +63,7 @@ impl Rule {
             Self::Orphan { soft_error: true, .. } if !alive => 0,
             Self::Orphan { retries: 0, .. } if alive => 8,
             Self::Orphan { retries, .. } => retries,
-            Self::UserTimeout(_) | Self::Silence => u64::MAX,
+            Self::UserTimeout(_) => u64::MAX,
         }
     }
 
@@ -74,7 +71,6 @@ impl Rule {
     fn limit_ns(self, stall: &Stall, rto_ns: u64) -> u64 {
         match self {
             Self::UserTimeout(ns) => ns,
-            Self::Silence => stall.rto_max_ns.saturating_mul(2),
             _ => model_timeout(self.retries(rto_ns < stall.rto_max_ns), RTO_MIN_NS, stall.rto_max_ns),
         }
     }

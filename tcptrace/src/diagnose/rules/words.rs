@@ -93,9 +93,9 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
         finding.settings.push(setting);
     }
     case.note_user_timeout(&mut finding.missing);
-    let answered = (both && answers_probes(case)) || (is_shrunk(case) && is_heard(case));
     finding.deadline = match ladder(case) {
-        Some(ladder) if ladder.end.is_none() && answered => Deadline::of(
+        _ if is_shrunk(case) => shrunk_deadline(case),
+        Some(ladder) if ladder.end.is_none() && both && answers_probes(case) => Deadline::of(
             &ladder,
             then,
             Deadline::Never("the peer answers every probe: only a program, here or there, can end it"),
@@ -117,7 +117,25 @@ pub fn stall(case: &Case, finding: &mut Finding, then: &'static str) {
     }
 }
 
-/// The retries that are left to this socket.
+/// How many minutes of silence end it differs by version, and TCP_USER_TIMEOUT counts since 6.11 only
+/// (tcp_rtx_probe0_timed_out, read in the source).
+fn shrunk_deadline(case: &Case) -> Deadline {
+    if case.user_timeout().is_some() {
+        Deadline::Unknown(
+            "TCP_USER_TIMEOUT ends it on kernels since 6.11, on earlier ones the peer's silence",
+        )
+    } else if is_heard(case) {
+        Deadline::Never(
+            "the peer answers, and its window is closed: only a program, here or there, can end it",
+        )
+    } else {
+        Deadline::Unknown(
+            "the window is closed: the kernel gives up after minutes of silence, how many differs by version",
+        )
+    }
+}
+
+/// The retries that are left to this socket; none are counted where the window closed over data in flight.
 pub fn ladder(case: &Case) -> Option<Ladder> {
     let stall = case.stall()?;
     let user_timeout_ns = case.user_timeout().map(|(ns, _)| ns);
@@ -134,13 +152,7 @@ pub fn ladder(case: &Case) -> Option<Ladder> {
             };
             ladder::probing(stall, how)
         }
-        TimerKind::Retransmit if is_shrunk(case) && user_timeout_ns.is_none() => {
-            if is_heard(case) {
-                Ladder::default()
-            } else {
-                ladder::retransmission(stall, Rule::Silence)
-            }
-        }
+        TimerKind::Retransmit if is_shrunk(case) => Ladder::default(),
         TimerKind::Retransmit => {
             ladder::retransmission(stall, user_timeout_ns.map_or(retries, Rule::UserTimeout))
         }
