@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::{Ends, TcpState},
-    flow::{FlowId, Span, Told, minisocket::TIME_WAIT_NS},
+    flow::{Bound, FlowId, Span, Told, least_age, minisocket::TIME_WAIT_NS, running_ns},
     sight::{Kind, Sight, Taken},
     source::{
         counters::{Counters, Settings as MachineSettings, Sockstat},
@@ -215,6 +215,13 @@ impl Look {
         {
             case.detail = details.get(&case.sight.cookie).copied();
             let began_ns = case.detail.and_then(|detail| detail.stall()?.began_ns);
+            let (least_ns, bound) = least_age(&case.sight);
+            if bound == Bound::Retransmits && case.options().user_timeout_ms == Some(0) {
+                let ns = least_ns.saturating_add(running_ns(&case.sight));
+                if is_longer(ns, &case.told) {
+                    case.told.age = Some(Span { ns, exact: false });
+                }
+            }
             // In SYN_SENT the first SYN is the beginning of the state; everywhere else the stall may be older than it.
             if let Some(began_ns) = began_ns.filter(|_| case.sight.state == TcpState::SynSent) {
                 let ns = case.taken_ns.saturating_sub(began_ns);

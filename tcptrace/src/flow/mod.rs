@@ -16,7 +16,7 @@ mod undecided;
 pub use connection::{DWELL_STATES, FlowId, Role, Span};
 pub use entry::{Closed, Entry, Known, Seen, What, Who};
 pub use minisocket::{Limits, Question};
-pub use sights::{Bound, Reconciled, least_age};
+pub use sights::{Bound, Reconciled, least_age, running_ns};
 pub use told::Told;
 
 use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};

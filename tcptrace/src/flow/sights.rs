@@ -74,16 +74,25 @@ pub fn least_age(sight: &Sight) -> (u64, Bound) {
             (ms(info.last_ack_recv_ms), Bound::LastAck)
         }
         // Entered by our own SYN or FIN. Nothing else may be in flight: then the timer is that segment's. Each earlier
-        // time-out was half of the next, or (linear SYN time-outs, 6.5) longer than that.
+        // time-out was half of the next, or (linear SYN time-outs, 6.5) longer than that. The one that runs may have been
+        // shortened by TCP_USER_TIMEOUT, which is not in a sight: what it adds is [`running_ns`].
         (SynSent | FinWait1 | LastAck, Some(info), Some(timer))
             if timer.kind == TimerKind::Retransmit && info.unacked == 1 && sight.send_queue <= 1 =>
         {
             let rto_ns = u64::from(info.rto_us) * 1000;
             let earlier: u64 = (1..=u32::from(timer.retransmits)).map(|n| rto_ns >> n.min(63)).sum();
-            (earlier + rto_ns.saturating_sub(ms(timer.expires_ms)), Bound::Retransmits)
+            (earlier, Bound::Retransmits)
         }
         _ => (0, Bound::Watched),
     }
+}
+
+/// What the timer that runs adds to an age that is known by retransmissions, where the program has set no
+/// TCP_USER_TIMEOUT.
+pub fn running_ns(sight: &Sight) -> u64 {
+    let set_ns = sight.info.map_or(0, |info| u64::from(info.rto_us) * 1000);
+    let left_ns = sight.timer.map_or(set_ns, |timer| u64::from(timer.expires_ms) * 1_000_000);
+    set_ns.saturating_sub(left_ns)
 }
 
 impl Ledger {

@@ -7,9 +7,9 @@ use crate::{
 
 const S1: u64 = 1_000_000_000;
 
-/// An orphan in FIN_WAIT1 that is proved to be `seconds` old: the first of its time-outs has nearly run out.
+/// An orphan in FIN_WAIT1 that is proved to be `seconds` old: the first of its time-outs took that long.
 fn fin_wait1(seconds: u32) -> Sight {
-    let info = TcpInfo { rto_us: (seconds + 1) * 1_000_000, unacked: 1, ..TcpInfo::default() };
+    let info = TcpInfo { rto_us: seconds * 2 * 1_000_000, unacked: 1, ..TcpInfo::default() };
     Sight {
         cookie: 77,
         netns: 7,
@@ -20,7 +20,7 @@ fn fin_wait1(seconds: u32) -> Sight {
         inode: 0,
         receive_queue: 0,
         send_queue: 1,
-        timer: Some(Timer { kind: TimerKind::Retransmit, expires_ms: 1000, retransmits: 0 }),
+        timer: Some(Timer { kind: TimerKind::Retransmit, expires_ms: 1000, retransmits: 1 }),
         shutdown: Some(3),
         cgroup: None,
         memory: None,
