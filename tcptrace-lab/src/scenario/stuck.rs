@@ -78,7 +78,7 @@ const OPEN: &str = "the connection is open";
 
 fn close_wait_leak(play: &mut Play<'_>) -> Result<(), LabError> {
     // What a host takes for long is measured by its own setting: the server is impatient here, the client is not.
-    play.lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "4")?;
+    play.lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "2")?;
     let listener = play.lab.listen()?;
     let (mut clients, mut servers) = (Vec::new(), Vec::new());
     for _ in 0..LEAKED {
@@ -191,6 +191,8 @@ fn fin_wait1_drop(play: &mut Play<'_>) -> Result<(), LabError> {
 
 fn fin_wait1_zero_window(play: &mut Play<'_>) -> Result<(), LabError> {
     let wire = play.lab.wire();
+    // One less is what a diagnosis waits for; that the peer answers keeps the orphan alive in any case.
+    play.lab.set_sysctl(Side::Client, "net.ipv4.tcp_orphan_retries", "4")?;
     let listener =
         play.lab.listen_as(Listening { receive_buffer: Some(SMALL_BUFFER), ..Listening::default() })?;
     let (client, server) = play.connect(&listener)?;

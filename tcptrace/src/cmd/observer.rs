@@ -172,7 +172,7 @@ impl<S: Show> Observer<S> {
 
     /// Loads the iterator when there is something to ask for.
     fn add_details(&mut self, look: &mut Look) {
-        for netns in look.doubtful() {
+        for netns in look.doubtful(self.older_than_ns) {
             let Some(namespace) = self.surroundings.namespace(netns) else { continue };
             match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
                 Ok(details) => {

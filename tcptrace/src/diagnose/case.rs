@@ -94,6 +94,13 @@ impl Case {
         self.detail.as_ref()?.stall()?.peer_window
     }
 
+    /// Its kernel probes though the window is open: a segment that the sender's own firewall drops was never sent, says the
+    /// kernel (5.10 to 7.3).
+    pub fn is_held_back(&self) -> bool {
+        self.timer(TimerKind::Probe).is_some()
+            && self.window().is_some_and(|window| window > 0 && window >= self.unsent().unwrap_or(0))
+    }
+
     /// What its program has set; unknown where the socket was not read.
     pub fn options(&self) -> Options {
         self.detail.map(|detail| detail.options).unwrap_or_default()

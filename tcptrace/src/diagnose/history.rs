@@ -79,6 +79,13 @@ impl Recent {
         let first = self.0.front().map_or(now_ns, |(step, _)| step * STEP_NS);
         (self.0.iter().map(|(_, count)| count).sum(), first)
     }
+
+    /// The most of them within a second.
+    fn at_once(&self) -> u64 {
+        let next =
+            |step: u64| self.0.iter().find(|(other, _)| *other == step + 1).map_or(0, |(_, count)| *count);
+        self.0.iter().map(|(step, count)| count + next(*step)).max().unwrap_or(0)
+    }
 }
 
 /// What happened at one place.
@@ -101,6 +108,8 @@ pub struct Burst {
     pub place: Place,
     /// Connects that were refused.
     pub refused: u64,
+    /// The most of them within a second.
+    pub refused_at_once: u64,
     /// Connections that ended, however.
     pub closed: u64,
     /// Connections that our side reset.
@@ -109,6 +118,8 @@ pub struct Burst {
     pub received: u64,
     /// RSTs sent because there was no socket.
     pub unheard: u64,
+    /// The most of them within a second.
+    pub unheard_at_once: u64,
     /// The last cause of a reset that we sent.
     pub sent_cause: Option<Cause>,
     /// Whose the last one was.
@@ -220,10 +231,12 @@ impl History {
             bursts.push(Burst {
                 place: *place,
                 refused,
+                refused_at_once: happened.refused.at_once(),
                 closed,
                 sent,
                 received,
                 unheard,
+                unheard_at_once: happened.unheard.at_once(),
                 sent_cause: happened.sent_cause,
                 owner: happened.owner.clone(),
                 since_ns,

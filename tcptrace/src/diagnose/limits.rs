@@ -1,23 +1,26 @@
 //! From when on a state counts as stuck: by the settings of the socket's own namespace and by its own timers.
 
-use super::{case::Case, scene::fin_wait2_ns};
+use super::{case::Case, history::Place, scene::fin_wait2_ns};
 use crate::{
     event::TcpState,
     flow::Span,
     sight::{Kind, TimerKind},
-    source::details::Linger2,
+    source::{details::Linger2, netns::Limits as Settings},
 };
 
 /// Expiries of a timer in a row, without an answer, that are no accident any more.
 const TRIES: u64 = 3;
-/// While a program still has the connection open: a short break of the path costs that many.
-const TRIES_OPEN: u64 = 4;
-/// A window that stays closed: programs may pause for seconds.
-const TRIES_WINDOW: u64 = 5;
+/// tcp_retries1, where a namespace does not show it.
+const SUSPICION_RETRIES: u64 = 3;
+/// What tcp_orphan_retries means where it is 0 (tcp_orphan_retries(), 5.10 to 7.3).
+const ORPHAN_RETRIES: u64 = 8;
 /// The first time-out of a SYN-ACK (TCP_TIMEOUT_INIT).
 const SYN_ACK_NS: u64 = 1_000_000_000;
 /// tcp_fin_timeout, where a namespace does not show it.
 const FIN_TIMEOUT_NS: u64 = 60_000_000_000;
+/// A pool of connections notices at its next use that the server has closed one: so many times tcp_fin_timeout (5
+/// minutes) is what pools keep idle connections for.
+const POOLED: u64 = 5;
 
 /// From when on it is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,49 +42,86 @@ pub enum Past {
     Unknown,
 }
 
+/// Where few retries are allowed the last but one is late enough.
+fn few(most: u64, allowed: Option<u64>) -> u64 {
+    most.min(allowed.map_or(most, |allowed| allowed.saturating_sub(1).max(1)))
+}
+
+/// Expiries after which what an open connection has sent counts as stuck.
+pub fn tries_in_flight(case: &Case) -> u64 {
+    let settings = &case.settings;
+    // A reader may pause for long: what the kernel lets an orphan wait for one that is gone, less one try.
+    if case.timer(TimerKind::Probe).is_some() && !case.is_held_back() {
+        let orphan_retries = settings.orphan_retries.filter(|retries| *retries > 0);
+        return few(ORPHAN_RETRIES, Some(orphan_retries.unwrap_or(ORPHAN_RETRIES)));
+    }
+    // The kernel suspects the path after so many (RFC 9293 3.8.3, R1): a short break of it costs as many.
+    few(suspicious(settings), settings.retries)
+}
+
+fn suspicious(settings: &Settings) -> u64 {
+    settings.suspicion_retries.unwrap_or(SUSPICION_RETRIES).saturating_add(1)
+}
+
 /// The limit of a socket's state; `None`: this state has none.
 pub fn limit(case: &Case) -> Option<Limit> {
     let settings = &case.settings;
     let fin_timeout_ns = settings.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
-    // Where few retries are allowed the last but one is late enough.
-    let few = |most: u64, allowed: Option<u64>| {
-        most.min(allowed.map_or(most, |allowed| allowed.saturating_sub(1).max(1)))
-    };
     Some(match case.state() {
         TcpState::SynSent => {
             let linear = settings.syn_linear_timeouts.unwrap_or(0);
             let allowed =
                 case.syn_count().or(settings.syn_retries).map(|retries| retries.saturating_add(linear));
-            Limit::Tries(few(TRIES, allowed))
+            // Those a second apart are over when an older kernel has not tried a third time.
+            Limit::Tries(few(TRIES.max(linear.saturating_add(1)), allowed))
         }
-        TcpState::SynRecv => Limit::Tries(few(TRIES, case.listener_syn_count.or(settings.synack_retries))),
+        TcpState::SynRecv => {
+            Limit::Tries(few(suspicious(settings), case.listener_syn_count.or(settings.synack_retries)))
+        }
+        TcpState::FinWait1 | TcpState::LastAck
+            if case.timer(TimerKind::Probe).is_some() && !case.is_held_back() =>
+        {
+            Limit::Tries(tries_in_flight(case))
+        }
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck if case.is_orphan() => {
-            Limit::Tries(few(TRIES, settings.orphan_retries.filter(|retries| *retries > 0)))
+            let retries = settings.orphan_retries.filter(|retries| *retries > 0);
+            Limit::Tries(few(suspicious(settings), retries))
         }
-        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => {
-            Limit::Tries(few(TRIES, settings.retries))
-        }
-        // A quarter of the time that the kernel itself gives the peer's program.
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => Limit::Tries(tries_in_flight(case)),
+        // Half of the time that the kernel itself gives the peer's program.
         TcpState::FinWait2 if case.is_orphan() => {
             let own = match case.options().linger2 {
                 Some(Linger2::Time(ns)) => Some(ns),
                 _ => None,
             };
-            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 4)
+            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 2)
         }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
-        TcpState::CloseWait => Limit::Age(fin_timeout_ns / 4),
-        TcpState::Established if case.timer(TimerKind::Probe).is_some() => {
-            Limit::Tries(few(TRIES_WINDOW, settings.retries))
-        }
+        TcpState::CloseWait if is_pooled(case) => Limit::Age(fin_timeout_ns.saturating_mul(POOLED)),
+        // After that time a peer that has closed altogether has forgotten the connection.
+        TcpState::CloseWait => Limit::Age(fin_timeout_ns),
         TcpState::Established if case.timer(TimerKind::Keepalive).is_some() => {
             let own = case.options().keepalive_probes.filter(|count| *count > 0).map(u64::from);
             Limit::Tries(few(TRIES, own.or(settings.keepalive_probes)))
         }
-        TcpState::Established => Limit::Tries(few(TRIES_OPEN, settings.retries)),
+        TcpState::Established => Limit::Tries(tries_in_flight(case)),
         _ => return None,
     })
+}
+
+/// A connection of a client that has all its answers, as pools keep them.
+pub fn is_pooled(case: &Case) -> bool {
+    let sight = &case.sight;
+    !Place::of(sight.netns, &sight.ends, case.told.role).incoming
+        && case.unread() == 0
+        && sight.send_queue == 0
+        && !case.is_unaccepted()
+}
+
+/// A program that said or heard something in this time is at work, in milliseconds: a quarter of tcp_fin_timeout.
+pub fn at_work_ms(case: &Case) -> u64 {
+    case.settings.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS) / 4_000_000
 }
 
 /// How long a socket has not moved: its time in the state, or that of its stall, which may have begun before; for a

@@ -5,6 +5,7 @@ use super::{
     case::{Case, expiries},
     history::{Burst, Failed, WINDOW_NS},
     ladder,
+    limits::{Past, past},
     memory::{Holding, Memory, holdings, is_full},
     rules::half_open::{Trouble, troubles},
 };
@@ -97,7 +98,7 @@ pub struct Look {
     locals: HashSet<(u32, [u8; 16])>,
     toward: HashMap<Toward, Used>,
     time_wait: HashMap<u32, u64>,
-    unaccepted: HashMap<(u32, u16), u64>,
+    unaccepted: HashMap<(u32, u16), Option<u64>>,
     sockets: u64,
     taken: Taken,
     /// Sockets in order are kept too.
@@ -135,23 +136,28 @@ impl Look {
                     return;
                 }
             }
-            TcpState::Established | TcpState::CloseWait if unaccepted => {
-                *self.unaccepted.entry((sight.netns, sight.ends.lport)).or_default() += 1;
+            TcpState::Established | TcpState::CloseWait if unaccepted || sight.receive_queue > 0 => {
+                let told = told();
+                self.note(sight, holder, &told, unaccepted);
+                return self.keep(sight, taken, holder, settings, || told);
             }
             _ => {}
         }
-        if matches!(sight.state, TcpState::Established | TcpState::CloseWait)
-            && sight.receive_queue > 0
-            && self.readers.len() < MAX_READERS
-        {
-            let told = told();
+        self.keep(sight, taken, holder, settings, told);
+    }
+
+    /// Notes a connection that nobody has accepted, or read to the end.
+    fn note(&mut self, sight: &Sight, holder: Option<&Holder>, told: &Told, unaccepted: bool) {
+        if unaccepted {
+            let oldest_ns = self.unaccepted.entry((sight.netns, sight.ends.lport)).or_default();
+            *oldest_ns = (*oldest_ns).max(told.age.map(|age| age.ns));
+        }
+        if sight.receive_queue > 0 && self.readers.len() < MAX_READERS {
             let reader = (sight.netns, told.clone(), holder.cloned(), sight.receive_queue);
             let known = self.readers.entry(sight.ends).or_default();
             known.retain(|(netns, ..)| *netns != sight.netns);
             known.push(reader);
-            return self.keep(sight, taken, holder, settings, || told);
         }
-        self.keep(sight, taken, holder, settings, told);
     }
 
     fn keep(
@@ -200,10 +206,22 @@ impl Look {
         used.time_wait += u64::from(sight.state == TcpState::TimeWait);
     }
 
-    /// Namespaces with a socket that may be stuck, so that its details matter.
-    pub fn doubtful(&self) -> Vec<u32> {
+    /// Namespaces with a socket that is stuck, or would be if its program has set so, so that its details matter: to
+    /// read them the kernel walks all sockets once more.
+    pub fn doubtful(&self, older_than_ns: Option<u64>) -> Vec<u32> {
+        let matters = |case: &&Case| {
+            // TCP_SYNCNT makes the limit smaller; the iterator knows more of an age.
+            self.everything
+                || (case.state() == TcpState::SynSent && case.tries() > 0)
+                || match past(case, older_than_ns) {
+                    Past::Yes => true,
+                    Past::Unknown => older_than_ns.is_some(),
+                    Past::NotYet => false,
+                }
+        };
         let full = self.listeners.iter().filter(|listener| is_full(listener));
-        let mut namespaces: Vec<_> = self.cases.iter().chain(full).map(|case| case.sight.netns).collect();
+        let cases = self.cases.iter().filter(matters).chain(full);
+        let mut namespaces: Vec<_> = cases.map(|case| case.sight.netns).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         namespaces
@@ -405,8 +423,8 @@ pub struct Scene {
     pub toward: HashMap<Toward, Used>,
     /// TIME_WAIT by namespace.
     pub time_wait: HashMap<u32, u64>,
-    /// Connections that wait to be accepted, by namespace and port.
-    pub unaccepted: HashMap<(u32, u16), u64>,
+    /// Namespaces and ports where connections wait to be accepted, and how long one of them has at least, in nanoseconds.
+    pub unaccepted: HashMap<(u32, u16), Option<u64>>,
     /// What counts as stuck, instead of the limits of the namespaces.
     pub older_than_ns: Option<u64>,
     /// What is around.

@@ -1,4 +1,5 @@
 //! `tcptrace stuck --watch --format json` as users run it: its looks, one after the other.
+#![allow(dead_code)] // each test binary uses its own part
 
 use crate::support::command;
 use serde_json::Value;

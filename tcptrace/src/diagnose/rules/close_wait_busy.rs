@@ -1,10 +1,11 @@
 //! `close-wait-busy`: the peer has closed its side, and our program still sends.
 
 use super::{Case, Deadline, Finding, Judge, Rule, Scene, words};
-use crate::{diagnose::Confidence, event::TcpState, flow::Span};
-
-/// Data that was sent within this time: the program is at work.
-const AT_WORK_MS: u32 = 10_000;
+use crate::{
+    diagnose::{Confidence, limits},
+    event::TcpState,
+    flow::Span,
+};
 
 pub(super) const RULE: Rule = Rule {
     name: "close-wait-busy",
@@ -13,20 +14,33 @@ pub(super) const RULE: Rule = Rule {
     judge: Judge::Each(judge),
 };
 
-fn judge(case: &Case, _: &Scene) -> Option<Finding> {
-    if case.sight.state != TcpState::CloseWait || case.is_unaccepted() {
+/// The program still sends.
+pub(super) fn sends(case: &Case) -> bool {
+    let Some(info) = case.sight.info else { return false };
+    // Without data ever sent the time runs from the connection's beginning. And what was sent before the peer closed, and
+    // made it close perhaps, says nothing.
+    let since = |age: Span| u64::from(info.last_data_sent_ms) * 1_000_000 < age.ns;
+    let lately = info.bytes_sent > 0
+        && u64::from(info.last_data_sent_ms) < limits::at_work_ms(case)
+        && case.told.age.is_some_and(since);
+    case.sight.send_queue > 0 || lately
+}
+
+/// It sends, and the peer takes it: a long answer to a client that has asked everything.
+pub(super) fn gets_through(case: &Case) -> bool {
+    let most = limits::tries_in_flight(case);
+    sends(case) && u64::from(case.tries()) < most
+}
+
+fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
+    if case.sight.state != TcpState::CloseWait || case.is_unaccepted() || !sends(case) {
+        return None;
+    }
+    if gets_through(case) && scene.older_than_ns.is_none() {
         return None;
     }
     let info = case.sight.info?;
     let pending = case.sight.send_queue > 0;
-    // Without data ever sent the time runs from the connection's beginning. And what was sent before the peer closed, and
-    // made it close perhaps, says nothing.
-    let since = |age: Span| u64::from(info.last_data_sent_ms) * 1_000_000 < age.ns;
-    let sends =
-        info.bytes_sent > 0 && info.last_data_sent_ms < AT_WORK_MS && case.told.age.is_some_and(since);
-    if !pending && !sends {
-        return None;
-    }
     let verdict = if case.tries() > 0 {
         format!(
             "the peer has closed its side; no ACK for {} that the program sent since, sent again {}",

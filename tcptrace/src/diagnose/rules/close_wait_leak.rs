@@ -1,8 +1,8 @@
 //! `close-wait-leak`: the peer has closed, our program has not.
 
-use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, words};
+use super::{Case, Deadline, Finding, From, Judge, Rule, Scene, close_wait_busy, words};
 use crate::{
-    diagnose::{Confidence, memory::holding},
+    diagnose::{Confidence, limits, memory::holding},
     event::TcpState,
     units::Duration,
 };
@@ -20,6 +20,9 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     }
     if case.is_unaccepted() {
         return Some(unaccepted(case));
+    }
+    if close_wait_busy::gets_through(case) {
+        return None;
     }
     let whose = case.holder.as_ref().map(|holder| format!("{}/{}", holder.process.comm, holder.process.pid));
     let unread = case.unread();
@@ -46,6 +49,12 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
             0 => "the program has never sent data here".to_owned(),
             _ => format!("data was last sent {} ago", words::ms(info.last_data_sent_ms)),
         }));
+    }
+    if limits::is_pooled(case) {
+        finding.confidence = Confidence::Likely;
+        finding.missing.push(
+            "whether a pool keeps it: some notice only at the next use that the server has closed".to_owned(),
+        );
     }
     growth(case, scene, &mut finding);
     if scene.other_end(case).is_some_and(|other| other.sight.state == TcpState::FinWait2) {

@@ -12,9 +12,12 @@ use crate::{
     sight::Kind,
     units::Duration,
 };
+use std::net::Ipv6Addr;
 
+/// Refused within a second: more than by a program that tries again and again until another one has started.
+const AT_ONCE: u64 = 10;
 /// Refused within the window; where we have watched for less, in proportion ([`crate::diagnose::Traced::burst`]).
-const MANY: u64 = 10;
+const MANY: u64 = 30;
 
 pub(super) const RULE: Rule = Rule {
     name: "connect-refused",
@@ -25,20 +28,38 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(scene: &Scene) -> Vec<Finding> {
     let Some(traced) = &scene.around.traced else { return Vec::new() };
-    let many = traced.burst(MANY);
-    let refused: Vec<_> = traced.bursts.iter().filter(|burst| burst.refused >= many).collect();
+    let most = traced.burst(MANY);
+    let many = |count: u64, at_once: u64| count >= most || at_once >= AT_ONCE;
+    let refused: Vec<_> = traced
+        .bursts
+        .iter()
+        .filter(|burst| many(burst.refused, burst.refused_at_once) && !falls_back(burst, scene))
+        .collect();
     // Where both ends are on this host the client's side tells the whole story.
     let ours = |burst: &Burst| {
         refused
             .iter()
             .any(|client| client.place.port == burst.place.port && client.place.addr == burst.place.addr)
     };
-    let unheard =
-        traced.bursts.iter().filter(|burst| burst.unheard >= many && burst.place.incoming && !ours(burst));
+    let unheard = traced
+        .bursts
+        .iter()
+        .filter(|burst| many(burst.unheard, burst.unheard_at_once) && burst.place.incoming && !ours(burst));
     let unheard = unheard.filter(|burst| scene.listener(burst.place.netns, burst.place.port).is_none());
     let mut findings: Vec<_> = refused.iter().map(|burst| client(burst, scene)).collect();
     findings.extend(unheard.map(|burst| server(burst, scene)));
     findings
+}
+
+/// `localhost` is ::1 first, and then 127.0.0.1, where the program listens: programs try both, each time.
+fn falls_back(burst: &Burst, scene: &Scene) -> bool {
+    let place = burst.place;
+    place.ends().remote().ip() == Ipv6Addr::LOCALHOST
+        && scene.listeners.iter().any(|listener| {
+            listener.sight.netns == place.netns
+                && listener.sight.ends.lport == place.port
+                && listener.sight.ends.local().is_ipv4()
+        })
 }
 
 fn client(burst: &Burst, scene: &Scene) -> Finding {

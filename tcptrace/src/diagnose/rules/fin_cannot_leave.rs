@@ -1,7 +1,7 @@
 //! `fin-cannot-leave`: the FIN does not get out of this host.
 
 use super::{Case, Evidence, Finding, From, Judge, Rule, Scene, words};
-use crate::{event::TcpState, sight::TimerKind, units::errno};
+use crate::{event::TcpState, units::errno};
 
 pub(super) const RULE: Rule = Rule {
     name: "fin-cannot-leave",
@@ -15,10 +15,6 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         return None;
     }
     let failed = scene.failed(case);
-    // A segment that the sender's own firewall drops was never sent, says the kernel: it then probes, though the window
-    // is open (5.10 to 7.3).
-    let held_back = case.timer(TimerKind::Probe).is_some()
-        && case.window().is_some_and(|window| window > 0 && window >= case.unsent().unwrap_or(0));
     let (verdict, evidence) = match failed {
         Some(failed) => (
             format!("the FIN cannot leave this host: {}", errno(failed.errno)),
@@ -32,7 +28,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
             ),
         ),
         None if case.no_route.is_some() => no_route(case)?,
-        None if held_back => (
+        None if case.is_held_back() => (
             "the FIN was never sent, though the peer's window is open: something on this host drops it"
                 .to_owned(),
             words::shown(format!(

@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 /// away or answers them with cookies, from three quarters of that on.
 const MANY: usize = 16;
 const LEAST: usize = 4;
-/// A full accept queue is no accident any more after this.
+/// A connection that waits so long in a full accept queue: the next client repeats its SYN after a second.
 const FULL_NS: u64 = 900_000_000;
 
 /// What is the matter.
@@ -69,15 +69,21 @@ pub fn stuck(scene: &Scene, netns: u32, port: u16) -> impl Iterator<Item = &Case
     scene.half_open(netns, port).filter(|case| past(case, scene.older_than_ns) == Past::Yes)
 }
 
-/// Full, and not only for a moment: at two looks, or long enough for a request to be repeated.
+/// Full, and not only for a moment: a connection waits in it for long. A program that takes them as they come may be
+/// seen with a full queue at every look, if its backlog is small.
 pub fn queue_full(listener: &Case, scene: &Scene) -> bool {
-    let since = scene.remembered.full_since_ns(listener);
-    let lasts = since
-        .is_some_and(|since| scene.now_ns.saturating_sub(since) >= scene.older_than_ns.unwrap_or(FULL_NS));
+    if !is_full(listener) {
+        return false;
+    }
     let (netns, port) = (listener.sight.netns, listener.sight.ends.lport);
-    is_full(listener)
-        && (lasts
-            || (scene.older_than_ns.is_none() && scene.half_open(netns, port).any(|case| case.tries() > 0)))
+    let least_ns = scene.older_than_ns.unwrap_or(FULL_NS);
+    if let Some(Some(oldest_ns)) = scene.unaccepted.get(&(netns, port)) {
+        return *oldest_ns >= least_ns;
+    }
+    // Nothing tells since when: the queue was full at two looks, or long enough for a request to be repeated.
+    let since = scene.remembered.full_since_ns(listener);
+    since.is_some_and(|since| scene.now_ns.saturating_sub(since) >= least_ns)
+        || (scene.older_than_ns.is_none() && scene.half_open(netns, port).any(|case| case.tries() > 0))
 }
 
 /// The listeners' ports that have requests, each once.

@@ -2,14 +2,12 @@
 
 use super::{Case, Deadline, Finding, Judge, Rule, Scene, Setting, words};
 use crate::{
-    diagnose::{Confidence, case::seconds, ladder},
+    diagnose::{Confidence, case::seconds, ladder, limits},
     event::TcpState,
     sight::{Kind, TimerKind},
     source::details::Linger2,
 };
 
-/// A program that shut its side down and still receives is at work.
-const STILL_RECEIVES_MS: u32 = 10_000;
 /// Above this a full socket waits first, then a minisocket for the part above (5.10 to 7.3).
 const TIMEWAIT_NS: u64 = 60_000_000_000;
 
@@ -25,10 +23,10 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         return None;
     }
     let orphan = case.is_orphan();
-    let receives = case
-        .sight
-        .info
-        .is_some_and(|info| info.last_data_recv_ms < STILL_RECEIVES_MS && info.bytes_received > 1);
+    // A program that shut its side down and still receives is at work.
+    let receives = case.sight.info.is_some_and(|info| {
+        u64::from(info.last_data_recv_ms) < limits::at_work_ms(case) && info.bytes_received > 1
+    });
     if !orphan && receives && scene.older_than_ns.is_none() {
         return None;
     }

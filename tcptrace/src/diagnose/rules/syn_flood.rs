@@ -13,8 +13,8 @@ use crate::{
 };
 use hashbrown::HashSet;
 
-/// Cookies sent between two looks: less is a queue that was full for a moment.
-const COOKIES: u64 = 10;
+/// Cookies between two looks that no client answered: fewer may be under way.
+const COOKIES: u64 = 64;
 
 pub(super) const RULE: Rule = Rule {
     name: "syn-flood",
@@ -64,8 +64,11 @@ fn half_open_flood(scene: &Scene, netns: u32, port: u16) -> Option<Finding> {
 
 /// With cookies requests are not kept: only the counters show the flood.
 fn cookie_flood(scene: &Scene, netns: u32) -> Option<Finding> {
-    let (added, _) = scene.around.counters.get(&netns)?.added("SyncookiesSent")?;
-    if added < COOKIES {
+    let counted = scene.around.counters.get(&netns)?;
+    let (added, _) = counted.added("SyncookiesSent")?;
+    // Clients that come all at once get cookies too, if the backlog is small, and answer them.
+    let (answered, _) = counted.added("SyncookiesRecv")?;
+    if added.saturating_sub(answered) < COOKIES || answered * 2 > added {
         return None;
     }
     // The fullest listener of the namespace is the likeliest.
@@ -107,8 +110,11 @@ fn about_many(finding: &mut Finding, case: &Case, port: u16) {
 }
 
 fn cookies_sent(scene: &Scene, netns: u32) -> Option<super::Evidence> {
-    let (added, ns) = scene.around.counters.get(&netns)?.added("SyncookiesSent")?;
-    Some(words::fact(From::Counters, format!("SyncookiesSent grew by {added} in {}", Duration(ns))))
+    let counted = scene.around.counters.get(&netns)?;
+    let (added, ns) = counted.added("SyncookiesSent")?;
+    let (answered, _) = counted.added("SyncookiesRecv")?;
+    let fact = format!("SyncookiesSent grew by {added} in {}, SyncookiesRecv by {answered}", Duration(ns));
+    Some(words::fact(From::Counters, fact))
 }
 
 fn settings(case: &Case) -> Vec<Setting> {

@@ -33,11 +33,24 @@ fn judge(scene: &Scene) -> Vec<Finding> {
         let settings = scene.settings.get(&toward.netns)?;
         let (first, last) = settings.ports?;
         let all = u64::from(last - first) + 1;
-        (used.ports * 100 >= all * TIGHT_PORTS && used.time_wait * 2 >= used.ports)
-            .then(|| ports(toward, used, settings, all))
+        let tight = used.ports * 100 >= all * TIGHT_PORTS && used.time_wait * 2 >= used.ports;
+        (tight && !taken_over(toward, used, settings, all)).then(|| ports(toward, used, settings, all))
     });
     findings.extend(tight);
     findings
+}
+
+/// connect() finds a port all the same: after a second it takes one over that is in TIME_WAIT (5.10 to 7.3).
+fn taken_over(toward: &Toward, used: &Used, settings: &Settings, all: u64) -> bool {
+    let ends = Ends { local: toward.local, remote: toward.remote, ..Ends::default() };
+    let loopback = ends.remote().ip().is_loopback();
+    match settings.tw_reuse {
+        _ if settings.timestamps == Some(0) => false,
+        Some(1 | 2) if loopback => true,
+        // If the peer has timestamps too, as nearly all have.
+        Some(1) => used.ports < all,
+        _ => false,
+    }
 }
 
 fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {

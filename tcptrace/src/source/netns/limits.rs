@@ -17,6 +17,8 @@ pub struct Limits {
     pub syn_retries: Option<u64>,
     /// Repetitions of a SYN a second apart, beside those (`tcp_syn_linear_timeouts`, 6.5).
     pub syn_linear_timeouts: Option<u64>,
+    /// Retransmissions before the kernel suspects the path (`tcp_retries1`).
+    pub suspicion_retries: Option<u64>,
     /// Retransmissions before a connection is given up (`tcp_retries2`).
     pub retries: Option<u64>,
     /// The same for an orphan (`tcp_orphan_retries`); 0 stands for 8.
@@ -39,6 +41,8 @@ pub struct Limits {
     pub somaxconn: Option<u64>,
     /// Reuse of TIME_WAIT by connect(): 0 never, 1 everywhere, 2 on loopback (`tcp_tw_reuse`).
     pub tw_reuse: Option<u64>,
+    /// Timestamps, without which nothing in TIME_WAIT can be taken over: 0 never (`tcp_timestamps`).
+    pub timestamps: Option<u64>,
     /// Local ports that connect() picks from (`ip_local_port_range`), first and last.
     pub ports: Option<(u16, u16)>,
 }
@@ -63,6 +67,7 @@ impl Limits {
             synack_retries: number("synack_retries"),
             syn_retries: number("syn_retries"),
             syn_linear_timeouts: number("syn_linear_timeouts"),
+            suspicion_retries: number("retries1"),
             retries: number("retries2"),
             orphan_retries: number("orphan_retries"),
             keepalive_time_ns: seconds(number("keepalive_time")),
@@ -74,6 +79,7 @@ impl Limits {
             max_syn_backlog: number("max_syn_backlog"),
             somaxconn: read("core/somaxconn").and_then(|text| text.trim().parse().ok()),
             tw_reuse: number("tw_reuse"),
+            timestamps: number("timestamps"),
             ports: read("ipv4/ip_local_port_range").and_then(|text| range(&text)),
         }
     }
