@@ -53,7 +53,7 @@ pub(super) const FIN_WAIT1_DROP: Scenario = Scenario {
     title: "the peer has gone deaf: a closed socket stays in FIN_WAIT1 and repeats its FIN, owned by no program",
     replaces: "iptables -A INPUT -p tcp --tcp-flags FIN FIN -j DROP; netstat -nat | grep FIN_WAIT1",
     client: Expected {
-        retransmits: Retransmits { fin: 3, ..Retransmits::NONE },
+        retransmits: Retransmits { fin: 4, ..Retransmits::NONE },
         ..Expected::path(&["CLOSE", "SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE"])
     },
     server: Expected::path(&["LISTEN", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]),
@@ -78,7 +78,7 @@ const OPEN: &str = "the connection is open";
 
 fn close_wait_leak(play: &mut Play<'_>) -> Result<(), LabError> {
     // What a host takes for long is measured by its own setting: the server is impatient here, the client is not.
-    play.lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "2")?;
+    play.lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "1")?;
     let listener = play.lab.listen()?;
     let (mut clients, mut servers) = (Vec::new(), Vec::new());
     for _ in 0..LEAKED {
@@ -172,7 +172,7 @@ fn fin_wait1_drop(play: &mut Play<'_>) -> Result<(), LabError> {
         Some("FIN_WAIT1"),
         Some("ESTABLISHED"),
     )?;
-    play.until_in_vain("the FIN to be lost again and again", Side::Client, "FIN_WAIT1", Tries::Expiries(3))?;
+    play.until_in_vain("the FIN to be lost again and again", Side::Client, "FIN_WAIT1", Tries::Expiries(4))?;
     play.show(Stage {
         text: "the FIN was sent again and again in vain: the client is stuck in FIN_WAIT1, and no program owns the socket",
         client: Some("FIN_WAIT1"),

@@ -1,6 +1,11 @@
 //! From when on a state counts as stuck: by the settings of the socket's own namespace and by its own timers.
 
-use super::{case::Case, history::Place, scene::fin_wait2_ns};
+use super::{
+    case::Case,
+    history::Place,
+    rules::{answers_probes, stall_ladder},
+    scene::fin_wait2_ns,
+};
 use crate::{
     event::TcpState,
     flow::Span,
@@ -47,18 +52,30 @@ fn few(most: u64, allowed: Option<u64>) -> u64 {
     most.min(allowed.map_or(most, |allowed| allowed.saturating_sub(1).max(1)))
 }
 
-/// Expiries after which what an open connection has sent counts as stuck.
+/// Expiries after which what was sent, or waits to be sent, counts as stuck.
 pub fn tries_in_flight(case: &Case) -> u64 {
     let settings = &case.settings;
-    // A reader may pause for long: what the kernel lets an orphan wait for one that is gone, less one try.
-    if case.timer(TimerKind::Probe).is_some() && !case.is_held_back() {
-        let orphan_retries = settings.orphan_retries.filter(|retries| *retries > 0);
-        return few(ORPHAN_RETRIES, Some(orphan_retries.unwrap_or(ORPHAN_RETRIES)));
-    }
-    // The kernel suspects the path after so many (RFC 9293 3.8.3, R1): a short break of it costs as many.
-    few(suspicious(settings), settings.retries)
+    let allowed = if case.is_orphan() {
+        settings.orphan_retries.filter(|retries| *retries > 0)
+    } else {
+        settings.retries
+    };
+    // A program may pause for long before it reads on, and its kernel answers: as patient as ours is with an orphan whose
+    // peer does not, less one try.
+    let reads_slowly = case.timer(TimerKind::Probe).is_some() && answers_probes(case) && !case.is_held_back();
+    few(if reads_slowly { ORPHAN_RETRIES - 1 } else { suspicious(settings) }, allowed)
 }
 
+/// More than half of the time is over that the kernel gives a connection behind a closed window: TCP_USER_TIMEOUT, or the
+/// longest time-out of an orphan, may be short.
+fn half_over(case: &Case) -> bool {
+    let end = || stall_ladder(case)?.end;
+    case.timer(TimerKind::Probe).is_some()
+        && case.tries() > 0
+        && stalled(case).zip(end()).is_some_and(|(waited, end)| waited.ns >= end.in_ns)
+}
+
+/// The kernel suspects the path after so many (RFC 9293 3.8.3, R1): a short break of it costs as many.
 fn suspicious(settings: &Settings) -> u64 {
     settings.suspicion_retries.unwrap_or(SUSPICION_RETRIES).saturating_add(1)
 }
@@ -78,23 +95,14 @@ pub fn limit(case: &Case) -> Option<Limit> {
         TcpState::SynRecv => {
             Limit::Tries(few(suspicious(settings), case.listener_syn_count.or(settings.synack_retries)))
         }
-        TcpState::FinWait1 | TcpState::LastAck
-            if case.timer(TimerKind::Probe).is_some() && !case.is_held_back() =>
-        {
-            Limit::Tries(tries_in_flight(case))
-        }
-        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck if case.is_orphan() => {
-            let retries = settings.orphan_retries.filter(|retries| *retries > 0);
-            Limit::Tries(few(suspicious(settings), retries))
-        }
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => Limit::Tries(tries_in_flight(case)),
-        // Half of the time that the kernel itself gives the peer's program.
+        // A quarter of the time that the kernel itself gives the peer's program.
         TcpState::FinWait2 if case.is_orphan() => {
             let own = match case.options().linger2 {
                 Some(Linger2::Time(ns)) => Some(ns),
                 _ => None,
             };
-            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 2)
+            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 4)
         }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
@@ -183,7 +191,7 @@ pub fn past(case: &Case, older_than_ns: Option<u64>) -> Past {
     }
     match limit(case) {
         None => Past::NotYet,
-        Some(Limit::Tries(tries)) if u64::from(case.tries()) >= tries => Past::Yes,
+        Some(Limit::Tries(tries)) if u64::from(case.tries()) >= tries || half_over(case) => Past::Yes,
         Some(Limit::Tries(_)) => Past::NotYet,
         Some(Limit::Age(limit_ns)) => match case.told.age {
             Some(age) if age.ns >= limit_ns => Past::Yes,

@@ -210,9 +210,10 @@ impl Look {
     /// read them the kernel walks all sockets once more.
     pub fn doubtful(&self, older_than_ns: Option<u64>) -> Vec<u32> {
         let matters = |case: &&Case| {
-            // TCP_SYNCNT makes the limit smaller; the iterator knows more of an age.
+            // TCP_SYNCNT, TCP_KEEPCNT and TCP_LINGER2 make limits smaller; the iterator knows more of an age.
             self.everything
-                || (case.state() == TcpState::SynSent && case.tries() > 0)
+                || case.tries() > 0
+                || (case.sight.state == TcpState::FinWait2 && case.sight.kind == Kind::Full)
                 || match past(case, older_than_ns) {
                     Past::Yes => true,
                     Past::Unknown => older_than_ns.is_some(),

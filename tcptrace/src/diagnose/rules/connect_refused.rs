@@ -14,7 +14,8 @@ use crate::{
 };
 use std::net::Ipv6Addr;
 
-/// Refused within a second: more than by a program that tries again and again until another one has started.
+/// Refused within a second: more than by a program that tries again and again until another one has started. As
+/// [`MANY`], fewer where we have watched for less than the window.
 const AT_ONCE: u64 = 10;
 /// Refused within the window; where we have watched for less, in proportion ([`crate::diagnose::Traced::burst`]).
 const MANY: u64 = 30;
@@ -28,8 +29,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn judge(scene: &Scene) -> Vec<Finding> {
     let Some(traced) = &scene.around.traced else { return Vec::new() };
-    let most = traced.burst(MANY);
-    let many = |count: u64, at_once: u64| count >= most || at_once >= AT_ONCE;
+    let (most, most_at_once) = (traced.burst(MANY), traced.burst(AT_ONCE));
+    let many = |count: u64, at_once: u64| count >= most || at_once >= most_at_once;
     let refused: Vec<_> = traced
         .bursts
         .iter()

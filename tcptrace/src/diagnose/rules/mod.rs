@@ -24,7 +24,7 @@ mod zero_window_stall;
 
 pub use dead_peer::ladder as keepalive_ladder;
 pub use syn_ack_unanswered::ladder as syn_ack_ladder;
-pub use words::ladder as stall_ladder;
+pub use words::{answers_probes, ladder as stall_ladder};
 
 use super::{Case, Deadline, Evidence, Finding, From, Judge, Rule, Scene, Setting};
 

@@ -19,7 +19,8 @@ fn grew(host: &mut Host, name: &str, by: u64) {
 }
 
 fn flood(count: u8, sources: u8) -> Vec<Sight> {
-    let requests = (0..count).map(|number| request(100 + u64::from(number), 10 + number % sources, 3, 7_000));
+    let requests =
+        (0..count).map(|number| request(100 + u64::from(number), 10 + number % sources, 4, 15_000));
     requests.chain([listener(1, 80, 0, 128)]).collect()
 }
 
@@ -27,8 +28,8 @@ fn flood(count: u8, sources: u8) -> Vec<Sight> {
 fn half_open_requests_have_one_cause() {
     let finding = Host::of(flood(16, 16)).one();
     assert_eq!((finding.name, finding.count), ("syn-flood", 16));
-    // A timer of 7 s of 8: 1 + 2 + 4 + 1 s at least.
-    assert_eq!(finding.age.unwrap().ns, 8 * S);
+    // A timer of 15 s of 16: 1 + 2 + 4 + 8 + 1 s at least.
+    assert_eq!(finding.age.unwrap().ns, 16 * S);
     let few = Host::of(flood(15, 15)).judged();
     assert!(
         few.findings.len() == 15 && few.findings.iter().all(|finding| finding.name == "syn-ack-unanswered")
@@ -97,9 +98,17 @@ fn cookies_tell_of_a_flood_that_leaves_no_requests() {
         grew(&mut host, "SyncookiesSent", cookies);
         host
     };
-    host(9).none();
-    let finding = host(10).one();
-    assert_eq!((finding.name, finding.count, finding.subject.ends.lport), ("syn-flood", 10, 80));
+    host(63).none();
+    let finding = host(64).one();
+    assert_eq!((finding.name, finding.count, finding.subject.ends.lport), ("syn-flood", 64, 80));
+    // Clients that come all at once answer them.
+    let mut burst = host(0);
+    let counted = |sent, received| {
+        Counters::parse("", &format!("TcpExt: SyncookiesSent SyncookiesRecv\nTcpExt: {sent} {received}\n"))
+    };
+    let counted = Counted { now: counted(400, 320), before: Some((counted(0, 0), S)) };
+    burst.around.counters.insert(NETNS, counted);
+    burst.none();
     let mut none = Host::of([]);
     grew(&mut none, "SyncookiesSent", 50);
     none.none();
@@ -156,6 +165,10 @@ fn ports_are_counted_toward_one_destination() {
     host(4, 5).none(); // used, but not by TIME_WAIT
     assert!(host(10, 0).one().verdict.contains("EADDRNOTAVAIL"));
     host(10, 0).set(|all| all.ports = None).none();
+    // Taken over from TIME_WAIT, as long as there is one left.
+    host(9, 0).set(|all| all.tw_reuse = Some(1)).none();
+    host(10, 0).set(|all| all.tw_reuse = Some(1)).one();
+    host(9, 0).set(|all| (all.tw_reuse, all.timestamps) = (Some(1), Some(0))).one();
     // Not where connect() picks from: the server's side of the same connections.
     host(10, 0).set(|all| all.ports = Some((50_000, 50_009))).none();
 }
@@ -200,7 +213,7 @@ fn the_other_end_is_named_where_there_is_one() {
 
 #[test]
 fn who_does_not_read_is_named_where_it_is_known() {
-    let ours = orphan(stalled(1, S_::FinWait1, T::Probe, 3, 700));
+    let ours = orphan(stalled(1, S_::FinWait1, T::Probe, 7, 700));
     let theirs = |netns| Sight {
         netns,
         ends: ours.ends.turned_round(),
@@ -227,7 +240,7 @@ fn who_does_not_read_is_named_where_it_is_known() {
 #[test]
 fn what_is_alike_is_one_group() {
     let mut sights: Vec<_> =
-        (1..=3).map(|cookie| orphan(stalled(cookie, S_::FinWait1, T::Retransmit, 3, 1))).collect();
+        (1..=3).map(|cookie| orphan(stalled(cookie, S_::FinWait1, T::Retransmit, 4, 1))).collect();
     sights[2].timer.as_mut().unwrap().expires_ms -= 1000;
     sights.push(orphan(Sight { ends: Ends { remote: v4(8), ..sights[0].ends }, ..sights[0] }));
     sights[3].cookie = 4;
@@ -236,14 +249,14 @@ fn what_is_alike_is_one_group() {
     let groups = group(findings);
     assert_eq!(groups.iter().map(|group| group.count).collect::<Vec<_>>(), [3, 1]);
     let (soonest, latest) = groups[0].deadline_ns.unwrap();
-    assert_eq!((soonest, groups[0].peers()), ((511 * 204 - (7 * 204 + 100) - 1000) * MS, 1));
+    assert_eq!((soonest, groups[0].peers()), ((511 * 204 - (15 * 204 + 100) - 1000) * MS, 1));
     assert!(latest > soonest);
 }
 
 /// Those without an end are apart, and one whose end is not known leaves the group without one.
 #[test]
 fn groups_have_an_end_only_if_all_have() {
-    let known = orphan(stalled(1, S_::FinWait1, T::Retransmit, 3, 1));
+    let known = orphan(stalled(1, S_::FinWait1, T::Retransmit, 4, 1));
     let unknown = Sight { cookie: 2, info: None, ..known };
     let groups = group(Host::of([known, unknown]).judged().findings);
     assert_eq!((groups.len(), groups[0].count, groups[0].deadline_ns), (1, 2, None));
@@ -251,7 +264,7 @@ fn groups_have_an_end_only_if_all_have() {
 
 #[test]
 fn growth_takes_two_looks() {
-    let leaks = |count: u64| (1..=count).map(|cookie| (sight(cookie, S_::CloseWait), told(exactly(60 * S))));
+    let leaks = |count: u64| (1..=count).map(|cookie| (sight(cookie, S_::CloseWait), told(exactly(400 * S))));
     let mut host = Host::of([]);
     for cookie in 1..=9 {
         host = host.held(cookie, 42, "app");

@@ -21,10 +21,12 @@ fn burst(place: Place) -> Burst {
     Burst {
         place,
         refused: 0,
+        refused_at_once: 0,
         closed: 100,
         sent: 0,
         received: 0,
         unheard: 0,
+        unheard_at_once: 0,
         sent_cause: None,
         owner: None,
         since_ns: NOW_NS - 4 * S,
@@ -39,8 +41,8 @@ fn bursts(bursts: Vec<Burst>) -> Host {
 
 #[test]
 fn refused_connects_are_told_once() {
-    let client = |refused| Burst { refused, ..burst(place(false)) };
-    let server = |unheard| Burst { unheard, ..burst(place(true)) };
+    let client = |refused| Burst { refused, refused_at_once: refused, ..burst(place(false)) };
+    let server = |unheard| Burst { unheard, unheard_at_once: unheard, ..burst(place(true)) };
     bursts(vec![client(9)]).none();
     let mut shorter = bursts(vec![client(5)]);
     shorter.around.traced.as_mut().unwrap().watched_ns = WINDOW_NS / 10;

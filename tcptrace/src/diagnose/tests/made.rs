@@ -34,6 +34,7 @@ pub fn limits() -> Limits {
         synack_retries: Some(5),
         syn_retries: Some(6),
         syn_linear_timeouts: Some(4),
+        suspicion_retries: Some(3),
         retries: Some(15),
         orphan_retries: Some(0),
         keepalive_time_ns: Some(7200 * S),
@@ -45,6 +46,7 @@ pub fn limits() -> Limits {
         max_syn_backlog: Some(512),
         somaxconn: Some(4096),
         tw_reuse: Some(2),
+        timestamps: Some(1),
         ports: Some((32_768, 60_999)),
     }
 }
@@ -246,7 +248,7 @@ impl Host {
             look.add(sight, taken, self.holders.get(&sight.cookie), || told.clone());
         }
         let details: HashMap<_, _> = self.details.iter().map(|detail| (detail.cookie, *detail)).collect();
-        for netns in look.doubtful() {
+        for netns in look.doubtful(self.older_than_ns) {
             look.add_details(netns, &details);
         }
         look.finish(self.now_ns, self.around.clone(), self.older_than_ns, &mut self.memory)

@@ -162,7 +162,7 @@ const SITUATIONS: &[Situation] = &[
         lab.wire().drop_when(Direction::ToServer, |_| true);
         client.send(&[b'x'; 700]).unwrap();
         client.close().unwrap();
-        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Retransmit, 3));
+        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Retransmit, 4));
         let recorded = look(lab, "data is lost, then the client closes");
         drop((server, listener));
         recorded
@@ -172,7 +172,7 @@ const SITUATIONS: &[Situation] = &[
         let (client, server) = connect(lab, &listener);
         lab.wire().drop_when(Direction::ToServer, |_| true);
         client.shutdown_write().unwrap();
-        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Retransmit, 3));
+        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Retransmit, 4));
         let recorded = look(lab, "the client shuts down and keeps its descriptor, and its FIN is lost");
         drop((client, server, listener));
         recorded
@@ -185,7 +185,7 @@ const SITUATIONS: &[Situation] = &[
         command.args(["route", "add", "blackhole", &format!("{address}/32")]);
         assert!(lab.command(Side::Client, command).unwrap().status.success());
         client.close().unwrap();
-        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Probe, 3));
+        until(lab, Side::Client, tries(TcpState::FinWait1, TimerKind::Probe, 4));
         let recorded = look(lab, "the client's route to the server is a black hole, and the client closes");
         drop((server, listener));
         recorded
@@ -195,13 +195,13 @@ const SITUATIONS: &[Situation] = &[
         let listener = lab.listen_as(few).unwrap();
         let (client, server) = connect(lab, &listener);
         client.send(&[b'x'; 16_384]).unwrap();
-        until(lab, Side::Client, tries(TcpState::Established, TimerKind::Probe, 5));
+        until(lab, Side::Client, tries(TcpState::Established, TimerKind::Probe, 7));
         let recorded = look(lab, "the client sends more than the server reads");
         drop((client, server, listener));
         recorded
     }),
     ("close-wait-busy", &[(Side::Server, "close-wait-busy")], |lab| {
-        lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "4").unwrap();
+        lab.set_sysctl(Side::Server, "net.ipv4.tcp_fin_timeout", "2").unwrap();
         let listener = lab.listen().unwrap();
         let (client, server) = connect(lab, &listener);
         client.shutdown_write().unwrap();
@@ -209,7 +209,7 @@ const SITUATIONS: &[Situation] = &[
         until(lab, Side::Client, |sight| sight.state == TcpState::FinWait2);
         lab.wire().drop_when(Direction::ToClient, |_| true);
         server.send(&[b'x'; 700]).unwrap();
-        until(lab, Side::Server, tries(TcpState::CloseWait, TimerKind::Retransmit, 3));
+        until(lab, Side::Server, tries(TcpState::CloseWait, TimerKind::Retransmit, 4));
         let recorded = look(lab, "the client has shut down, and the server's answer is lost");
         drop((client, server, listener));
         recorded
@@ -222,7 +222,7 @@ const SITUATIONS: &[Situation] = &[
         until(lab, Side::Client, |sight| sight.state == TcpState::FinWait2);
         lab.wire().drop_when(Direction::ToClient, |_| true);
         server.close().unwrap();
-        until(lab, Side::Server, tries(TcpState::LastAck, TimerKind::Retransmit, 3));
+        until(lab, Side::Server, tries(TcpState::LastAck, TimerKind::Retransmit, 4));
         let recorded = look(lab, "the client has shut down, the server closes, and its FIN is lost");
         drop((client, listener));
         recorded

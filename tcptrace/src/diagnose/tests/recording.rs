@@ -146,7 +146,7 @@ impl Hosts {
             look.add(sight, taken, None, || ledger.told(sight, taken));
         }
         ledger.end_round();
-        for netns in look.doubtful() {
+        for netns in look.doubtful(older_than_ns) {
             look.add_details(netns, &self.details);
         }
         look.finish(NOW_NS, around, older_than_ns, memory)

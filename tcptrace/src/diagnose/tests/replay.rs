@@ -25,55 +25,55 @@ struct Expected {
 /// In the comments the time-outs that are still to come, from the one that runs, in milliseconds.
 const EXPECTED: &[Expected] = &[
     Expected {
-        // 1632 3264 6528 13056 26112 52224: the sum is 102.8 s, 104.1 s after the first retransmission; the limit of
-        // 8 is 102.2 s (511 x 0.2).
+        // 3264 6528 13056 26112 52224: the sum is 101.2 s, 104.0 s after the first retransmission; the limit of 8 is
+        // 102.2 s (511 x 0.2).
         hosts: &["fin-wait1-drop.client"],
         name: "fin-unanswered",
         count: 1,
-        verdict: "the FIN was sent again 3 times and fd00::9 does not acknowledge it: the peer or the path is gone",
-        ends: Ends::In(5, 102_816),
+        verdict: "the FIN was sent again 4 times and fd00::9 does not acknowledge it: the peer or the path is gone",
+        ends: Ends::In(4, 101_184),
     },
     Expected {
-        // A descriptor: tcp_retries2 15 is 924.6 s (1023 x 0.2 s and 6 x 120 s). 1624 3264 6528 13056 26112 52224
-        // 104448, then 120000 six times: 927.3 s, 928.5 s after the first.
+        // A descriptor: tcp_retries2 15 is 924.6 s (1023 x 0.2 s and 6 x 120 s). 3260 6528 13056 26112 52224
+        // 104448, then 120000 six times: 925.6 s, 928.5 s after the first.
         hosts: &["fin-held.client"],
         name: "fin-unanswered",
         count: 1,
-        verdict: "the FIN was sent again 3 times and 10.0.0.9 does not acknowledge it: the peer or the path is gone",
-        ends: Ends::In(12, 927_256),
+        verdict: "the FIN was sent again 4 times and 10.0.0.9 does not acknowledge it: the peer or the path is gone",
+        ends: Ends::In(11, 925_628),
     },
     Expected {
         // The peer answers, so only the back-off counts: 3328 6656 13312 26624 53248 106496 120000; the last is at the
-        // maximum, where tcp_orphan_retries 0 allows none.
+        // maximum, where the back-off is beyond tcp_orphan_retries (4).
         hosts: &["fin-wait1-zero-window.client"],
         name: "fin-behind-zero-window",
         count: 1,
-        verdict: "the FIN waits behind 11.8 KiB never sent: the peer's window is closed, its program does not read",
+        verdict: "the FIN waits behind 12.2 KiB never sent: the peer's window is closed, its program does not read",
         ends: Ends::In(6, 329_664),
     },
     Expected {
-        // 1628, then as for fin-wait1-drop.
+        // As for fin-wait1-drop.
         hosts: &["fin-behind-data.client"],
         name: "fin-behind-data",
         count: 1,
-        verdict: "no ACK for 700 B written before the close, sent again 3 times; the FIN waits with it",
-        ends: Ends::In(5, 102_812),
+        verdict: "no ACK for 700 B written before the close, sent again 4 times; the FIN waits with it",
+        ends: Ends::In(4, 101_184),
     },
     Expected {
-        // Eight probes, three of them sent: 1632 3264 6528 13056 26112 52224.
+        // Eight probes, four of them sent: 3256 6528 13056 26112 52224.
         hosts: &["fin-blackhole.client"],
         name: "fin-cannot-leave",
         count: 1,
         verdict: "the FIN was never sent, though the peer's window is open: something on this host drops it",
-        ends: Ends::In(5, 102_816),
+        ends: Ends::In(4, 101_176),
     },
     Expected {
-        // 1528, then as for fin-wait1-drop.
+        // 3188, then as for fin-wait1-drop.
         hosts: &["last-ack.server"],
         name: "last-ack-unanswered",
         count: 1,
-        verdict: "both sides have closed; our FIN was sent again 3 times and 10.0.0.1 does not acknowledge it",
-        ends: Ends::In(5, 102_712),
+        verdict: "both sides have closed; our FIN was sent again 4 times and 10.0.0.1 does not acknowledge it",
+        ends: Ends::In(4, 101_108),
     },
     Expected {
         // What is left of tcp_fin_timeout, 8 s here.
@@ -92,12 +92,12 @@ const EXPECTED: &[Expected] = &[
         ends: Ends::Never,
     },
     Expected {
-        // 1480 3264 6528 13056 26112 52224 104448 120000 x 6.
+        // 3188 6528 13056 26112 52224 104448 120000 x 6.
         hosts: &["close-wait-busy.server"],
         name: "close-wait-busy",
         count: 1,
-        verdict: "the peer has closed its side; no ACK for 700 B that the program sent since, sent again 3 times",
-        ends: Ends::In(12, 927_112),
+        verdict: "the peer has closed its side; no ACK for 700 B that the program sent since, sent again 4 times",
+        ends: Ends::In(11, 925_556),
     },
     Expected {
         // tcp_syn_retries 2, tcp_syn_linear_timeouts 2: three repetitions are done. 1996, one more, 4000.

@@ -15,18 +15,18 @@ fn fin(tries: u8) -> Sight {
     stalled(1, S_::FinWait1, T::Retransmit, tries, 1)
 }
 
-/// 204 ms: 8 retries end with the ninth expiry, after 511 x 204 ms; 2.4 s are 3 expiries of it and 0.1 s, so 511 x 204 -
-/// (7 x 204 + 100) are left. tcp_retries2 15: the sum of the time-outs to 104.448 s is 1023 x 204, and six of 120 s.
+/// 204 ms: 8 retries end with the ninth expiry, after 511 x 204 ms; 4 expiries of it and 0.1 s have passed, so 511 x 204 -
+/// (15 x 204 + 100) are left. tcp_retries2 15: the sum of the time-outs to 104.448 s is 1023 x 204, and six of 120 s.
 #[test]
 fn a_fin_ends_by_who_has_the_socket() {
-    let passed = 7 * 204 + 100;
+    let passed = 15 * 204 + 100;
     let of = |host: Host| {
         let finding = host.one();
         assert_eq!(finding.name, "fin-unanswered");
         (ends_ms(&finding), finding.settings[0].name, finding.settings[0].value.clone().unwrap())
     };
     let (orphan_retries, retries) = ("net.ipv4.tcp_orphan_retries", "net.ipv4.tcp_retries2");
-    let closed = || Host::of([orphan(fin(3))]);
+    let closed = || Host::of([orphan(fin(4))]);
     assert_eq!(of(closed()), (511 * 204 - passed, orphan_retries, "0".into()));
     // 4: (2^5 - 1) x 0.2 = 6.2 s; (2^5 - 2) x 0.204 = 6.12 s are just too short, unless timers are late: 31 x 204 ms.
     assert_eq!(
@@ -38,22 +38,22 @@ fn a_fin_ends_by_who_has_the_socket() {
         of(closed().set(|all| all.orphan_retries = Some(5))),
         (63 * 204 - passed, orphan_retries, "5".into())
     );
-    assert_eq!(of(Host::of([fin(3)])), (1023 * 204 + 6 * 120_000 - passed, retries, "15".into()));
+    assert_eq!(of(Host::of([fin(4)])), (1023 * 204 + 6 * 120_000 - passed, retries, "15".into()));
     assert_eq!(
-        of(Host::of([fin(3)]).set(|all| all.retries = Some(8))),
+        of(Host::of([fin(4)]).set(|all| all.retries = Some(8))),
         (511 * 204 - passed, retries, "8".into())
     );
     // 20 s after the first retransmission, which was due at 204 ms, whoever has the socket.
-    for fin in [fin(3), orphan(fin(3))] {
+    for fin in [fin(4), orphan(fin(4))] {
         let host = Host::of([fin]).with(user_timeout(detail(1), 20_000));
         assert_eq!(of(host), (20_204 - passed, "TCP_USER_TIMEOUT", "20000 ms".into()));
     }
 }
 
 #[test]
-fn a_fin_is_stuck_after_three_expiries_or_the_last_but_one() {
-    assert_eq!(Host::of([orphan(fin(2))]).none().on_the_way[0].count, 1);
-    assert_eq!(Host::of([orphan(fin(3))]).one().name, "fin-unanswered");
+fn a_fin_is_stuck_after_four_expiries_or_the_last_but_one() {
+    assert_eq!(Host::of([orphan(fin(3))]).none().on_the_way[0].count, 1);
+    assert_eq!(Host::of([orphan(fin(4))]).one().name, "fin-unanswered");
     assert_eq!(
         Host::of([orphan(fin(1))]).set(|all| all.orphan_retries = Some(2)).one().name,
         "fin-unanswered"
@@ -66,7 +66,7 @@ fn a_fin_is_stuck_after_three_expiries_or_the_last_but_one() {
 /// An orphan under 0 has no try left at the longest time-out; an ICMP error makes it so whatever is set.
 #[test]
 fn an_icmp_error_counts_at_the_longest_time_out() {
-    let mut slow = orphan(fin(3));
+    let mut slow = orphan(fin(4));
     slow.timer.as_mut().unwrap().expires_ms = 7_000;
     slow.info.as_mut().unwrap().rto_us = 120_000_000;
     assert_eq!(ends_ms(&Host::of([slow]).one()), 7_000);
@@ -78,7 +78,7 @@ fn an_icmp_error_counts_at_the_longest_time_out() {
     assert_eq!(ends_ms(&patient(113)), 7_000);
     assert!(patient(113).evidence.iter().any(|evidence| evidence.fact.contains("gives up at once")));
     // Where a program has it, it is only what the program is told.
-    let held = Host::of([fin(3)]).with(SocketDetail { soft_error: 113, ..detail(1) }).one();
+    let held = Host::of([fin(4)]).with(SocketDetail { soft_error: 113, ..detail(1) }).one();
     assert!(held.evidence.iter().any(|evidence| evidence.fact.contains("does not end the connection")));
 }
 
@@ -90,25 +90,25 @@ fn what_holds_the_fin_back_decides() {
         host.one().name
     };
     for state in [S_::FinWait1, S_::LastAck] {
-        assert_eq!(of(stalled(1, state, T::Retransmit, 3, LOST), None), "fin-behind-data");
-        assert_eq!(of(stalled(1, state, T::Probe, 3, LOST), Some(0)), "fin-behind-zero-window");
-        assert_eq!(of(stalled(1, state, T::Probe, 3, LOST), None), "fin-behind-zero-window");
-        assert_eq!(of(stalled(1, state, T::Probe, 3, 1), Some(65_000)), "fin-cannot-leave");
+        assert_eq!(of(stalled(1, state, T::Retransmit, 4, LOST), None), "fin-behind-data");
+        assert_eq!(of(stalled(1, state, T::Probe, 7, LOST), Some(0)), "fin-behind-zero-window");
+        assert_eq!(of(stalled(1, state, T::Probe, 7, LOST), None), "fin-behind-zero-window");
+        assert_eq!(of(stalled(1, state, T::Probe, 4, 1), Some(65_000)), "fin-cannot-leave");
     }
-    assert_eq!(of(stalled(1, S_::LastAck, T::Retransmit, 3, 1), None), "last-ack-unanswered");
-    assert_eq!(of(stalled(1, S_::Closing, T::Retransmit, 3, 1), None), "last-ack-unanswered");
+    assert_eq!(of(stalled(1, S_::LastAck, T::Retransmit, 4, 1), None), "last-ack-unanswered");
+    assert_eq!(of(stalled(1, S_::Closing, T::Retransmit, 4, 1), None), "last-ack-unanswered");
 }
 
 /// The kernel counts the FIN among the unsent.
 #[test]
 fn a_fin_that_waits_alone_waits_behind_nothing() {
-    let alone = Host::of([orphan(stalled(1, S_::FinWait1, T::Probe, 3, 1))]).with(window(detail(1), 0)).one();
+    let alone = Host::of([orphan(stalled(1, S_::FinWait1, T::Probe, 7, 1))]).with(window(detail(1), 0)).one();
     assert_eq!(
         alone.verdict,
         "the FIN was never sent: the peer's window is closed, its program does not read"
     );
     assert_eq!(alone.confidence, Confidence::Certain);
-    let behind = Host::of([orphan(stalled(1, S_::FinWait1, T::Probe, 3, 2))]).one();
+    let behind = Host::of([orphan(stalled(1, S_::FinWait1, T::Probe, 7, 2))]).one();
     assert!(behind.verdict.starts_with("the FIN waits behind 1 B never sent"), "{}", behind.verdict);
     assert_eq!(behind.confidence, Confidence::Likely, "nothing tells the window");
 }
@@ -121,8 +121,8 @@ fn failed(host: &mut Host, errno: u16) {
 #[test]
 fn what_events_told_of_failed_sends_comes_first() {
     for (sight, name) in [
-        (orphan(fin(3)), "fin-cannot-leave"),
-        (stalled(1, S_::SynSent, T::Retransmit, 3, 1), "syn-unanswered"),
+        (orphan(fin(4)), "fin-cannot-leave"),
+        (stalled(1, S_::SynSent, T::Retransmit, 5, 1), "syn-unanswered"),
     ] {
         let mut host = Host::of([sight]);
         failed(&mut host, 1);
@@ -141,19 +141,19 @@ fn a_zero_window_that_is_answered_lasts() {
         let info = TcpInfo { probes: 0, last_ack_recv_ms: 100, ..sight.info.unwrap() };
         Sight { info: Some(info), ..sight }
     };
-    let open = stalled(1, S_::Established, T::Probe, 5, LOST);
+    let open = stalled(1, S_::Established, T::Probe, 7, LOST);
     let finding = Host::of([answered(open)]).with(window(detail(1), 0)).one();
     assert_eq!((finding.name, never(&finding)), ("zero-window-stall", true));
-    // Fifteen probes in all, five of them sent: 204 ms doubled nine times, then 120 s six times.
+    // Fifteen probes in all, seven of them sent: 204 ms doubled nine times, then 120 s six times.
     let silent = Host::of([open]).with(window(detail(1), 0)).one();
-    assert_eq!(ends_ms(&silent), 1023 * 204 + 6 * 120_000 - (31 * 204 + 100));
-    let orphan = orphan(answered(stalled(1, S_::FinWait1, T::Probe, 5, LOST)));
-    assert_eq!(ends_ms(&Host::of([orphan]).one()), 1023 * 204 + 120_000 - (31 * 204 + 100));
+    assert_eq!(ends_ms(&silent), 1023 * 204 + 6 * 120_000 - (127 * 204 + 100));
+    let orphan = orphan(answered(stalled(1, S_::FinWait1, T::Probe, 7, LOST)));
+    assert_eq!(ends_ms(&Host::of([orphan]).one()), 1023 * 204 + 120_000 - (127 * 204 + 100));
 }
 
 #[test]
 fn a_window_that_is_open_is_another_matter() {
-    let held_back = stalled(1, S_::Established, T::Probe, 5, LOST);
+    let held_back = stalled(1, S_::Established, T::Probe, 7, LOST);
     let open = Host::of([held_back]).with(window(detail(1), 65_000)).one();
     assert_eq!(open.name, "retransmitting");
     assert!(open.verdict.contains("something on this host drops it"), "{}", open.verdict);
@@ -240,16 +240,16 @@ fn syn(tries: u8) -> Sight {
 
 #[test]
 fn a_syn_ends_by_its_settings() {
-    let mut linear = syn(4);
-    linear.timer.as_mut().unwrap().expires_ms = 1_000;
-    linear.info.as_mut().unwrap().rto_us = 1_000_000;
+    let mut linear = syn(5);
+    linear.timer.as_mut().unwrap().expires_ms = 2_000;
+    linear.info.as_mut().unwrap().rto_us = 2_000_000;
     let of = |set: fn(&mut _), detail: SocketDetail| ends_ms(&Host::of([linear]).set(set).with(detail).one());
-    // 4 s have passed: 131 s in all.
-    assert_eq!(of(|_| {}, detail(1)), 127_000);
+    // 5 s have passed: 131 s in all.
+    assert_eq!(of(|_| {}, detail(1)), 126_000);
     // As the number of repetitions: 3 + 4 linear ones, which are over after 5 + 2 + 4 + 8 s; the time rule says 15 s.
     let count = SocketDetail { options: Options { syn_retries: Some(3), ..detail(1).options }, ..detail(1) };
-    assert_eq!(of(|_| {}, count), 15_000);
-    assert_eq!(of(|_| {}, user_timeout(detail(1), 6_500)), 2_500);
+    assert_eq!(of(|_| {}, count), 14_000);
+    assert_eq!(of(|_| {}, user_timeout(detail(1), 9_000)), 4_000);
     let unknown =
         Host::of([linear]).set(|all| (all.syn_retries, all.syn_linear_timeouts) = (None, None)).one();
     assert!(
@@ -270,7 +270,7 @@ fn a_full_queue_explains_syns_to_its_own_address() {
     let mut full = listener(2, 10_000, 5, 4);
     full.ends.local = v4(9);
     let blames = |listener: Sight| {
-        let mut diagnosis = Host::of([syn(3), listener]).judged();
+        let mut diagnosis = Host::of([syn(5), listener]).judged();
         diagnosis.findings.retain(|finding| finding.name == "syn-unanswered");
         diagnosis.findings[0].next_step.contains("must accept()")
     };
@@ -322,19 +322,27 @@ fn a_half_closed_connection_that_receives_is_in_order() {
 #[test]
 fn close_wait_is_a_leak_or_at_work() {
     let unread = Sight { receive_queue: 28, ..sight(1, S_::CloseWait) };
-    Host::of([unread]).aged(exactly(14 * S)).none();
-    let leak = Host::of([unread]).aged(exactly(16 * S)).held(1, 42, "app").one();
+    Host::of([unread]).aged(exactly(59 * S)).none();
+    let leak = Host::of([unread]).aged(exactly(61 * S)).held(1, 42, "app").one();
     assert_eq!(
         leak.verdict,
         "the peer has closed, and app/42 neither reads what came (27 B unread) nor closes"
     );
     assert!(never(&leak) && leak.next_step.contains("/proc/42/fd/7"));
-    let busy = stalled(1, S_::CloseWait, T::Retransmit, 0, LOST);
-    assert_eq!(Host::of([busy]).aged(exactly(16 * S)).one().name, "close-wait-busy");
+    // A client's idle connection may wait in a pool for its next use.
+    Host::of([sight(1, S_::CloseWait)]).aged(exactly(299 * S)).none();
+    let pooled = Host::of([sight(1, S_::CloseWait)]).aged(exactly(301 * S)).one();
+    assert!(pooled.missing.iter().any(|missing| missing.contains("pool")), "{pooled:#?}");
+    let busy =
+        |tries| Host::of([stalled(1, S_::CloseWait, T::Retransmit, tries, LOST)]).aged(exactly(301 * S));
+    busy(3).none();
+    assert_eq!(busy(4).one().name, "close-wait-busy");
     let mut wrote = sight(1, S_::CloseWait);
     wrote.info = Some(TcpInfo { bytes_sent: 10, last_data_sent_ms: 500, ..TcpInfo::default() });
-    assert_eq!(Host::of([wrote]).aged(exactly(16 * S)).one().name, "close-wait-busy");
-    let waits = Host::of([orphan(unread)]).aged(exactly(16 * S)).one();
+    let wrote = Host::of([wrote]).aged(exactly(301 * S));
+    wrote.clone().none();
+    assert_eq!(wrote.older_than(60 * S).one().name, "close-wait-busy");
+    let waits = Host::of([orphan(unread)]).aged(exactly(61 * S)).one();
     assert!(waits.verdict.contains("no program has accepted"), "{}", waits.verdict);
 }
 
@@ -348,21 +356,21 @@ fn older_than_takes_the_place_of_the_limits() {
     assert_eq!(host().aged(at_least(59 * S)).none().on_the_way[0].perhaps_older, 1);
     assert_eq!(host().aged(None).none().on_the_way[0].perhaps_older, 1);
     // Three expiries are not enough then.
-    Host::of([orphan(fin(3))]).aged(exactly(3 * S)).older_than(60 * S).none();
+    Host::of([orphan(fin(4))]).aged(exactly(3 * S)).older_than(60 * S).none();
 }
 
 #[test]
 fn what_is_not_told_is_said() {
     let bare = |sight: Sight| Sight { info: None, ..sight };
-    let finding = Host::of([orphan(bare(fin(3)))]).one();
+    let finding = Host::of([orphan(bare(fin(4)))]).one();
     assert_eq!(finding.deadline, Deadline::Unknown("its timer is not shown"));
-    let assumed = Host::of([orphan(fin(3))]).set(|all| all.orphan_retries = None).one();
-    assert_eq!(ends_ms(&assumed), 511 * 204 - (7 * 204 + 100));
+    let assumed = Host::of([orphan(fin(4))]).set(|all| all.orphan_retries = None).one();
+    assert_eq!(ends_ms(&assumed), 511 * 204 - (15 * 204 + 100));
     assert!(
         assumed.missing.iter().any(|missing| missing.contains("tcp_orphan_retries: the kernel's default"))
     );
     assert!(assumed.missing.iter().any(|missing| missing.contains("who closed it")));
     assert!(assumed.missing.iter().any(|missing| missing.contains("TCP_USER_TIMEOUT")));
-    let known = Host::of([orphan(fin(3))]).with(detail(1)).one();
+    let known = Host::of([orphan(fin(4))]).with(detail(1)).one();
     assert!(!known.missing.iter().any(|missing| missing.contains("TCP_USER_TIMEOUT")), "{known:#?}");
 }
