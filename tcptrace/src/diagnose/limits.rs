@@ -23,9 +23,6 @@ const ORPHAN_RETRIES: u64 = 8;
 const SYN_ACK_NS: u64 = 1_000_000_000;
 /// tcp_fin_timeout, where a namespace does not show it.
 const FIN_TIMEOUT_NS: u64 = 60_000_000_000;
-/// A pool of connections notices at its next use that the server has closed one: so many times tcp_fin_timeout (5
-/// minutes) is what pools keep idle connections for.
-const POOLED: u64 = 5;
 
 /// From when on it is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +103,11 @@ pub fn limit(case: &Case) -> Option<Limit> {
         }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
-        TcpState::CloseWait if is_pooled(case) => Limit::Age(fin_timeout_ns.saturating_mul(POOLED)),
-        // After that time a peer that has closed altogether has forgotten the connection.
-        TcpState::CloseWait => Limit::Age(fin_timeout_ns),
+        // What came is not even read: a quarter of the time that the peer's kernel remembers the connection for.
+        TcpState::CloseWait if case.unread() > 0 => Limit::Age(fin_timeout_ns / 4),
+        TcpState::CloseWait if is_pooled(case) => Limit::Age(fin_timeout_ns),
+        // All is read: a server may work on an answer for a client that has only ended its side.
+        TcpState::CloseWait => Limit::Age(fin_timeout_ns / 2),
         TcpState::Established if case.timer(TimerKind::Keepalive).is_some() => {
             let own = case.options().keepalive_probes.filter(|count| *count > 0).map(u64::from);
             Limit::Tries(few(TRIES, own.or(settings.keepalive_probes)))
@@ -118,7 +117,8 @@ pub fn limit(case: &Case) -> Option<Limit> {
     })
 }
 
-/// A connection of a client that has all its answers, as pools keep them.
+/// A connection of a client that has all its answers, as pools keep them: they notice at the next use that the server has
+/// closed.
 pub fn is_pooled(case: &Case) -> bool {
     let sight = &case.sight;
     !Place::of(sight.netns, &sight.ends, case.told.role).incoming
