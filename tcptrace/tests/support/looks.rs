@@ -1,7 +1,7 @@
 //! `tcptrace stuck --watch --format json` as users run it: its looks, one after the other.
 #![allow(dead_code)] // each test binary uses its own part
 
-use crate::support::command;
+use crate::support::{command, signal};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
@@ -14,11 +14,13 @@ use std::{
 /// Longer than any look takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One look.
+/// One look: its findings, and the line that ends it.
 #[derive(Clone, Debug)]
 pub struct Look {
     /// Lines `finding`.
     pub findings: Vec<Value>,
+    /// The line `stuck`.
+    pub end: Value,
 }
 
 impl Look {
@@ -31,6 +33,13 @@ impl Look {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The only finding of this name.
+    pub fn one(&self, name: &str) -> &Value {
+        let found: Vec<_> = self.findings.iter().filter(|line| line["name"] == name).collect();
+        assert_eq!(found.len(), 1, "{name}: {:#?}", self.findings);
+        found[0]
     }
 }
 
@@ -77,7 +86,7 @@ impl Looks {
     fn take(&mut self, line: &str) -> Option<Look> {
         let line: Value = serde_json::from_str(line).expect("JSON");
         if line["type"] == "stuck" {
-            return Some(Look { findings: std::mem::take(&mut self.so_far) });
+            return Some(Look { findings: std::mem::take(&mut self.so_far), end: line });
         }
         self.so_far.push(line);
         None
@@ -107,6 +116,24 @@ impl Looks {
         self.so_far.clear();
         self.next(); // may have begun before
         self.next()
+    }
+
+    /// The first look that satisfies; panics with the last one otherwise.
+    pub fn wait_for(&mut self, what: &str, is: impl Fn(&Look) -> bool) -> Look {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let look = self.next();
+            if is(&look) {
+                return look;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come: {look:#?}");
+        }
+    }
+
+    /// Ends it; its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        signal(self.child.id(), nix::sys::signal::Signal::SIGINT);
+        self.child.wait().expect("it ends").code()
     }
 }
 
