@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::{Segment, TcpState},
-    flow::{Bound, FlowId, Told, least_age},
+    flow::{Bound, FlowId, Told, least_age, owner::Source},
     sight::{Kind, Sight, Timer, TimerKind},
     source::{
         details::{Options, Queue, SocketDetail},
@@ -212,12 +212,12 @@ impl Case {
     /// Facts about the owner and the age that every finding has.
     pub fn finding(&self, name: &'static str, verdict: String) -> Finding {
         let mut missing = Vec::new();
-        let known = self.told.owner.is_some() || self.told.closed_by.is_some();
-        if !known && self.is_orphan() {
+        let guessed = self.told.owner.as_ref().is_none_or(|owner| owner.source == Source::Listener);
+        if guessed && self.told.closed_by.is_none() && self.is_orphan() {
             missing.push(
                 "who closed it: that was before this trace; `tcptrace stuck --watch` remembers".to_owned(),
             );
-        } else if !known && self.sight.kind == Kind::Full && self.sight.inode != 0 {
+        } else if self.told.owner.is_none() && self.sight.kind == Kind::Full && self.sight.inode != 0 {
             missing.push("whose it is: the descriptors of other users' processes need root".to_owned());
         }
         let (_, bound) = least_age(&self.sight);

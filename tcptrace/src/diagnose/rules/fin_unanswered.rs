@@ -42,9 +42,10 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     }
     words::stall(case, &mut finding, "the kernel gives up and forgets the connection; the peer is not told");
     finding.next_step = format!(
-        "ping {ip}; tcpdump -ni any host {ip} and port {port}: does the FIN leave, does an ACK come? To drop it now: tcptrace kill",
+        "ping {ip}; tcpdump -ni any host {ip} and port {port}: does the FIN leave, does an ACK come? To drop it now: tcptrace kill --all-netns --flow {cookie}",
         ip = remote.ip(),
-        port = remote.port()
+        port = remote.port(),
+        cookie = case.sight.cookie
     );
     Some(finding)
 }
