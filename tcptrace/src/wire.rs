@@ -90,9 +90,9 @@ struct Line<'a> {
     flow: FlowText,
     flow_id: &'static str,
     netns: Option<u32>,
-    family: u8,
-    local: End,
-    remote: End,
+    family: Option<u8>,
+    local: Option<End>,
+    remote: Option<End>,
     role: &'static str,
     owner: Option<OwnerJson<'a>>,
 }
@@ -255,7 +255,22 @@ fn line(
     place: Option<&Place>,
     body: impl Serialize,
 ) -> serde_json::Result<()> {
-    let Who { id, netns, ends, role, owner } = &entry.who;
+    let ends = &entry.who.ends;
+    let ends = (Some(ends.family()), Some(local(ends)), Some(remote(ends)));
+    line_of(out, wall, kind, (entry.time_ns, &entry.who), ends, place, body)
+}
+
+/// The same where an end may be unknown, or may differ in what the line is about: family, local and remote end.
+fn line_of(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    kind: &'static str,
+    (time_ns, who): (u64, &Who),
+    (family, local, remote): (Option<u8>, Option<End>, Option<End>),
+    place: Option<&Place>,
+    body: impl Serialize,
+) -> serde_json::Result<()> {
+    let Who { id, netns, role, owner, .. } = who;
     let flow_id = match id {
         FlowId::Cookie(_) => "cookie",
         FlowId::Generation(_) => "generation",
@@ -264,14 +279,14 @@ fn line(
     let line = Line {
         v: VERSION,
         kind,
-        time: wall.rfc3339(entry.time_ns),
-        mono_ns: entry.time_ns,
+        time: wall.rfc3339(time_ns),
+        mono_ns: time_ns,
         flow: FlowText(*id),
         flow_id,
         netns: (*netns != 0).then_some(*netns),
-        family: ends.family(),
-        local: local(ends),
-        remote: remote(ends),
+        family,
+        local,
+        remote,
         role: role.name(),
         owner: owner.as_ref().map(|owner| owner_json(owner, place)),
     };

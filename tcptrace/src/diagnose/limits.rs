@@ -3,8 +3,8 @@
 use super::{
     case::Case,
     history::Place,
+    look::fin_wait2_ns,
     rules::{answers_probes, stall_ladder},
-    scene::fin_wait2_ns,
 };
 use crate::{
     event::TcpState,

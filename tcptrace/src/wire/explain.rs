@@ -1,32 +1,19 @@
 //! `explain`: one connection as it stands, with what it has tried and will still try.
 
-use super::{End, FlowText, OwnerJson, VERSION, local, owner_json, remote, sight};
+use super::{OwnerJson, line_of, local, owner_json, remote, sight};
 use crate::{
     diagnose::{
         Case,
         retries::{Retries, Tried},
     },
     enrich::Places,
-    flow::{FlowId, Seen, least_age},
+    flow::{FlowId, Seen, Who, least_age},
     wall::Wall,
 };
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Line<'a> {
-    v: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    time: &'a str,
-    mono_ns: u64,
-    flow: FlowText,
-    flow_id: &'static str,
-    netns: u32,
-    family: u8,
-    local: End,
-    remote: End,
-    role: &'static str,
-    owner: Option<OwnerJson<'a>>,
+struct Body<'a> {
     closed_by: Option<OwnerJson<'a>>,
     shown: sight::SightBody,
     retries: Option<RetriesJson>,
@@ -65,19 +52,14 @@ pub fn line(
     let (_, bound) = least_age(&case.sight);
     let mut shown = sight::body(&Seen { sight: case.sight, age: told.age, bound });
     (shown.state, shown.exact) = (case.state().name(), told.age.is_some_and(|age| age.exact));
-    let line = Line {
-        v: VERSION,
-        kind: "explain",
-        time: wall.rfc3339(case.taken_ns),
-        mono_ns: case.taken_ns,
-        flow: FlowText(FlowId::Cookie(case.sight.cookie)),
-        flow_id: "cookie",
+    let who = Who {
+        id: FlowId::Cookie(case.sight.cookie),
         netns: case.sight.netns,
-        family: case.sight.ends.family(),
-        local: local(&case.sight.ends),
-        remote: remote(&case.sight.ends),
-        role: told.role.name(),
-        owner: told.owner.as_ref().map(|owner| owner_json(owner, owner_place.as_deref())),
+        ends: case.sight.ends,
+        role: told.role,
+        owner: told.owner.clone(),
+    };
+    let body = Body {
         closed_by: told.closed_by.as_ref().map(|owner| owner_json(owner, closer_place.as_deref())),
         shown,
         retries: retries.map(|retries| RetriesJson {
@@ -97,7 +79,7 @@ pub fn line(
             end_latest_ns: retries.ahead.end.map(|end| end.latest_ns),
         }),
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.push(b'\n');
-    Ok(())
+    let ends = &who.ends;
+    let ends = (Some(ends.family()), Some(local(ends)), Some(remote(ends)));
+    line_of(out, wall, "explain", (case.taken_ns, &who), ends, owner_place.as_deref(), body)
 }

@@ -1,30 +1,17 @@
 //! `finding`: something that does not move. `stuck`: what a look came to.
 
-use super::{End, FlowText, OwnerJson, VERSION, local, owner_json, plain, remote};
+use super::{OwnerJson, line_of, local, owner_json, plain, remote};
 use crate::{
     diagnose::{Deadline, Diagnosis, Evidence, Finding, OnTheWay, Scene, Setting, limits::Limit},
     enrich::{Place, Places},
-    flow::{FlowId, owner::Owner},
+    flow::{Who, owner::Owner},
     wall::Wall,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 #[derive(Serialize)]
-struct Line<'a> {
-    v: u32,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    time: &'a str,
-    mono_ns: u64,
-    flow: FlowText,
-    flow_id: &'static str,
-    netns: Option<u32>,
-    family: Option<u8>,
-    local: Option<End>,
-    remote: Option<End>,
-    role: &'static str,
-    owner: Option<OwnerJson<'a>>,
+struct Body<'a> {
     owner_fd: Option<u32>,
     closed_by: Option<OwnerJson<'a>>,
     made_in: Option<&'a str>,
@@ -85,23 +72,19 @@ pub fn line(
             (Some(*earliest_ns), Some(*latest_ns), *then, Some(*retries_left))
         }
     };
-    let line = Line {
-        v: VERSION,
-        kind: "finding",
-        time: wall.rfc3339(taken_ns),
-        mono_ns: taken_ns,
-        flow: FlowText(subject.id),
-        flow_id: match subject.id {
-            FlowId::Cookie(_) => "cookie",
-            FlowId::Generation(_) => "generation",
-            FlowId::None => "none",
-        },
-        netns: (subject.netns != 0).then_some(subject.netns),
-        family: (here || there).then(|| if here { ends.family() } else { ends.turned_round().family() }),
-        local: here.then(|| local(ends)),
-        remote: there.then(|| remote(ends)),
-        role: subject.role.name(),
-        owner: subject.owner.as_ref().map(|owner| owner_json(owner, place.as_deref())),
+    let ends = (
+        (here || there).then(|| if here { ends.family() } else { ends.turned_round().family() }),
+        here.then(|| local(ends)),
+        there.then(|| remote(ends)),
+    );
+    let who = Who {
+        id: subject.id,
+        netns: subject.netns,
+        ends: subject.ends,
+        role: subject.role,
+        owner: subject.owner.clone(),
+    };
+    let body = Body {
         owner_fd: subject.fd,
         closed_by: subject.closed_by.as_ref().map(|owner| owner_json(owner, closer.as_deref())),
         made_in: made_in.as_deref().map(Place::name),
@@ -140,9 +123,7 @@ pub fn line(
         retries_left,
         next_step: &finding.next_step,
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.push(b'\n');
-    Ok(())
+    line_of(out, wall, "finding", (taken_ns, &who), ends, place.as_deref(), body)
 }
 
 /// The line after the findings of a look.
