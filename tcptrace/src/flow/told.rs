@@ -29,7 +29,10 @@ impl Ledger {
     pub fn told(&self, sight: &Sight, taken: Taken) -> Told {
         let known = match sight.kind {
             Kind::Minisocket => {
-                self.minisockets.find(sight).and_then(|number| self.told_of_minisocket(number, taken))
+                let known = self.minisockets.find(sight);
+                // A close is judged later: until then the minisocket that follows it is not known, but whose it was is.
+                let closing = || Some(Told { age: None, ..of_flow(self.flows.get(&sight.cookie)?, taken) });
+                known.and_then(|number| self.told_of_minisocket(number, taken)).or_else(closing)
             }
             _ => self
                 .flows
