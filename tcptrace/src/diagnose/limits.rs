@@ -93,13 +93,15 @@ pub fn limit(case: &Case) -> Option<Limit> {
             Limit::Tries(few(suspicious(settings), case.listener_syn_count.or(settings.synack_retries)))
         }
         TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => Limit::Tries(tries_in_flight(case)),
-        // A quarter of the time that the kernel itself gives the peer's program.
+        // A quarter of the time that the kernel itself gives the peer's program; a peer that is a client may have the
+        // connection in a pool, and notice at its next use: half.
         TcpState::FinWait2 if case.is_orphan() => {
             let own = match case.options().linger2 {
                 Some(Linger2::Time(ns)) => Some(ns),
                 _ => None,
             };
-            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / 4)
+            let share = if is_incoming(case) { 2 } else { 4 };
+            Limit::Age(fin_wait2_ns(own.unwrap_or(fin_timeout_ns)) / share)
         }
         // Half-closed on purpose: the program may wait for a long answer.
         TcpState::FinWait2 => Limit::Age(fin_timeout_ns),
@@ -117,14 +119,16 @@ pub fn limit(case: &Case) -> Option<Limit> {
     })
 }
 
+/// The other end opened it, as far as is known.
+fn is_incoming(case: &Case) -> bool {
+    Place::of(case.sight.netns, &case.sight.ends, case.told.role).incoming
+}
+
 /// A connection of a client that has all its answers, as pools keep them: they notice at the next use that the server has
 /// closed.
 pub fn is_pooled(case: &Case) -> bool {
     let sight = &case.sight;
-    !Place::of(sight.netns, &sight.ends, case.told.role).incoming
-        && case.unread() == 0
-        && sight.send_queue == 0
-        && !case.is_unaccepted()
+    !is_incoming(case) && case.unread() == 0 && sight.send_queue == 0 && !case.is_unaccepted()
 }
 
 /// A program that said or heard something in this time is at work, in milliseconds: a quarter of tcp_fin_timeout.

@@ -127,9 +127,9 @@ fn told_together(case: &Case, scene: &Scene) -> bool {
         && scene.trouble(case.sight.netns, case.sight.ends.lport) != Trouble::Unanswered
 }
 
-/// A program has shut down its side and goes on receiving: a long answer.
+/// A program has shut down its side and goes on receiving, or the peer has the connection in a pool.
 fn waits_on_purpose(case: &Case) -> bool {
-    case.state() == TcpState::FinWait2 && !case.is_orphan()
+    case.state() == TcpState::FinWait2
 }
 
 /// Where a namespace does not show a setting, the deadline is that of the kernel's own default.

@@ -30,6 +30,16 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     if !orphan && receives && scene.older_than_ns.is_none() {
         return None;
     }
+    // It waits in a pool on this host, and is no leak yet: that is where it would be told.
+    let pooled = |other: &&Case| limits::is_pooled(other) && limits::past(other, None) != limits::Past::Yes;
+    if scene.older_than_ns.is_none()
+        && scene
+            .other_end(case)
+            .filter(|other| other.sight.state == TcpState::CloseWait)
+            .is_some_and(|other| pooled(&other))
+    {
+        return None;
+    }
     let remote = case.sight.ends.remote();
     let other = scene.other_end(case).filter(|other| other.sight.state == TcpState::CloseWait);
     let whose = other.and_then(|other| match (&other.holder, &other.told.owner) {

@@ -351,6 +351,23 @@ fn close_wait_is_a_leak_or_at_work() {
     assert!(waits.verdict.contains("no program has accepted"), "{}", waits.verdict);
 }
 
+/// What came in may be in a pool at the client's: half the time. On this host we know whether it is.
+#[test]
+fn a_pooled_connection_is_no_leak_at_either_end() {
+    let left = |seconds: u32| minisocket(1, S_::FinWait2, seconds * 1000);
+    let mut served = left(40);
+    served.ends = served.ends.turned_round();
+    Host::of([served]).none();
+    assert_eq!(Host::of([left(40)]).one().name, "peer-never-closed");
+    served = Sight { timer: left(20).timer, ..served };
+    assert_eq!(Host::of([served]).one().name, "peer-never-closed");
+    // Its other end, a client that has read all, 40 s in CLOSE_WAIT.
+    let pooled = Sight { ends: served.ends.turned_round(), ..sight(2, S_::CloseWait) };
+    let both = || Host::of([served, pooled]).aged(exactly(40 * S));
+    assert_eq!(both().none().unexplained, 0);
+    assert_eq!(both().older_than(30 * S).judged().findings.len(), 2);
+}
+
 /// Known to be younger: no; known to be at least so old, or not known at all: perhaps, and that is counted.
 #[test]
 fn older_than_takes_the_place_of_the_limits() {
