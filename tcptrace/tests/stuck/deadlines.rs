@@ -7,7 +7,7 @@ mod opening;
 
 use crate::{
     looks::{Look, Looks},
-    support::{PATIENCE, command, netns},
+    support::{PATIENCE, command, netns, patiently},
 };
 use serde_json::Value;
 use std::{
@@ -97,7 +97,11 @@ impl Course<'_> {
         for finding in look.findings.iter().filter(|finding| finding["netns"] == netns) {
             self.names.insert(finding["name"].as_str().expect("a name").to_owned());
             if finding["name"] == self.condition.finding {
-                self.said.push(finding.clone());
+                // What it does not know it says: such a look predicts nothing.
+                let missing = finding["missing"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                if missing.into_iter().all(|it| !it.contains("only the BPF iterator shows")) {
+                    self.said.push(finding.clone());
+                }
             }
         }
     }
@@ -204,9 +208,14 @@ fn look_once(arguments: &[String]) -> Vec<Value> {
 /// One group at a time: looks that come late on a busy machine see nothing of what is short.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Makes all of them, looks at all until all are over, and judges.
+/// Makes all of them, looks at all until all are over, and judges. A machine that stands still for a fraction of a second
+/// makes a timer or a look late; what is wrong of ours is wrong each time.
 fn run(conditions: &[Condition]) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    patiently(|| make_and_judge(conditions));
+}
+
+fn make_and_judge(conditions: &[Condition]) {
     let only = std::env::var("CONDITION").ok();
     let wanted: Vec<_> =
         conditions.iter().filter(|it| only.as_deref().is_none_or(|only| it.name.contains(only))).collect();

@@ -1,6 +1,9 @@
 //! Every stage of every scenario that is to be judged.
 
-use crate::{looks::Looks, support::netns};
+use crate::{
+    looks::Looks,
+    support::{netns, patiently},
+};
 use std::{
     sync::Mutex,
     thread,
@@ -58,7 +61,7 @@ fn each_scenario_ends_in_its_finding_and_in_no_other() {
                 loop {
                     let next = plays.lock().expect("no panic while it is held").next();
                     let Some((scenario, family)) = next else { return };
-                    let result = std::panic::catch_unwind(|| play(scenario, family));
+                    let result = std::panic::catch_unwind(|| patiently(|| play(scenario, family)));
                     println!(
                         "{} {family:?}: {}",
                         scenario.name,

@@ -58,6 +58,13 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         Some(count) => Setting { name: "TCP_SYNCNT", value: Some(count.to_string()), meaning: None },
         None => number("net.ipv4.tcp_synack_retries", case.settings.synack_retries),
     });
+    let listener = scene.listener(case.sight.netns, case.sight.ends.lport);
+    if listener.is_some_and(|listener| listener.detail.is_none()) {
+        finding.missing.push(
+            "TCP_SYNCNT of the listener, which would change the deadline: only the BPF iterator shows it"
+                .to_owned(),
+        );
+    }
     finding.deadline = deadline(case, scene);
     finding.next_step = format!(
         "tcpdump -ni any host {ip} and port {port}: does the ACK come? If not, the way back to {ip} is closed, or its address was forged",
