@@ -246,7 +246,7 @@ fn without_details_findings_are_the_same_and_say_what_is_missing() {
             expected.hosts
         );
         let options = ["TCP_USER_TIMEOUT", "TCP_SYNCNT", "TCP_KEEPINTVL"];
-        let by_settings = ["syn-ack-unanswered", "syn-flood"].contains(&expected.name);
+        let by_settings = expected.name == "syn-flood";
         let by_timer = matches!(expected.ends, Ends::In(1.., _)) || expected.name == "zero-window-stall";
         let depends = by_timer && !by_settings;
         for finding in &diagnosis.findings {
