@@ -16,7 +16,7 @@ use crate::{
     },
     enrich::Places,
     error::EXIT_OK,
-    flow::{Entry, FlowId},
+    flow::{Entry, FlowId, What},
     source::{
         live::{boot_time_ns, wall_offset_ns},
         netns::Namespace,
@@ -220,12 +220,10 @@ impl Teller {
         all: usize,
         notes: &[String],
     ) -> io::Result<()> {
-        let mut lines = Lines::new(self.palette);
-        let page = view::explain::Page {
-            palette: &self.palette,
-            taken_ns: scene.taken.from_ns,
-            began_ns: self.began_ns,
-        };
+        let palette = self.palette;
+        let mut lines = Lines::new(palette);
+        let page =
+            view::explain::Page { palette: &palette, taken_ns: scene.taken.from_ns, began_ns: self.began_ns };
         for finding in about_many {
             page.finding(&mut self.line, finding)?;
             writeln!(self.line)?;
@@ -236,13 +234,7 @@ impl Teller {
                 None => page.gone(&mut self.line, telling.entries.last())?,
             }
             page.section(&mut self.line, "what happened")?;
-            if let Some(case) = telling.case {
-                page.before(&mut self.line, &mut self.wall, case, telling.retries.as_ref(), telling.entries)?;
-            }
-            for entry in telling.entries {
-                write!(self.line, "  ")?;
-                lines.event(&mut self.line, &mut self.wall, entry)?;
-            }
+            self.happened(&page, &mut lines, telling)?;
             if telling.beyond > 0 {
                 writeln!(self.line, "  … and {} events more", telling.beyond)?;
             }
@@ -266,6 +258,36 @@ impl Teller {
             writeln!(self.line, "and {} connections more; --max {all} tells of all", all - shown.len())?;
         }
         notes.iter().try_for_each(|note| writeln!(self.line, "{note}"))
+    }
+
+    /// Events and conclusions, in the order of their times.
+    fn happened(
+        &mut self,
+        page: &view::explain::Page<'_>,
+        lines: &mut Lines,
+        telling: &Telling<'_>,
+    ) -> io::Result<()> {
+        let concluded = telling
+            .case
+            .map(|case| page.concluded(case, telling.retries.as_ref(), telling.entries))
+            .unwrap_or_default();
+        let mut all: Vec<(u64, Vec<u8>)> = Vec::new();
+        for (at_ns, text) in concluded {
+            all.push((at_ns, format!("{} {text}\n", self.wall.clock(at_ns)).into_bytes()));
+        }
+        // How it was seen first is told by the conclusions, and by the last line.
+        let events = telling.entries.iter().filter(|entry| !matches!(entry.what, What::Sight(_)));
+        for entry in events {
+            let mut line = Vec::new();
+            lines.event(&mut line, &mut self.wall, entry)?;
+            all.push((entry.time_ns, line));
+        }
+        all.sort_by_key(|(at_ns, _)| *at_ns);
+        for (_, line) in all {
+            self.line.extend_from_slice(b"  ");
+            self.line.extend_from_slice(&line);
+        }
+        Ok(())
     }
 
     fn json(&mut self, scene: &Scene, shown: &[Telling<'_>], about_many: &[&Finding]) -> io::Result<()> {

@@ -60,7 +60,12 @@ pub fn tries_in_flight(case: &Case) -> u64 {
     // A program may pause for long before it reads on, and its kernel answers: as patient as ours is with an orphan whose
     // peer does not, less one try.
     let reads_slowly = case.timer(TimerKind::Probe).is_some() && answers_probes(case) && !case.is_held_back();
-    few(if reads_slowly { ORPHAN_RETRIES - 1 } else { suspicious(settings) }, allowed)
+    match reads_slowly {
+        // No number of answered probes ends a connection that a program has.
+        true if !case.is_orphan() => ORPHAN_RETRIES - 1,
+        true => few(ORPHAN_RETRIES - 1, allowed),
+        false => few(suspicious(settings), allowed),
+    }
 }
 
 /// More than half of the time is over that the kernel gives a connection behind a closed window: TCP_USER_TIMEOUT, or the
@@ -131,9 +136,11 @@ pub fn is_pooled(case: &Case) -> bool {
     !is_incoming(case) && case.unread() == 0 && sight.send_queue == 0 && !case.is_unaccepted()
 }
 
-/// A program that said or heard something in this time is at work, in milliseconds: a quarter of tcp_fin_timeout.
+/// A program that has said or heard something since the state began is at work for so long after it, in milliseconds:
+/// tcp_fin_timeout, and at least 30 s, as answers in parts may have a long pace.
 pub fn at_work_ms(case: &Case) -> u64 {
-    case.settings.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS) / 4_000_000
+    const PACE_MS: u64 = 30_000;
+    (case.settings.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS) / 1_000_000).max(PACE_MS)
 }
 
 /// How long a socket has not moved: its time in the state, or that of its stall, which may have begun before; for a
@@ -167,8 +174,9 @@ fn stalled(case: &Case) -> Option<Span> {
     }
     let before = (1..=tries).map(|back| stall.rto_ns >> back.min(63)).sum::<u64>();
     // What is known is since the first expiry. TCP_USER_TIMEOUT shortens the time that runs, so what has run of it says
-    // less then.
-    let ns = stall.elapsed_ns.map_or_else(
+    // less then. A window that opens for a moment ends the back-off, but not the time that the kernel notes (6.18).
+    let probes = case.timer(TimerKind::Probe).is_some();
+    let ns = stall.elapsed_ns.filter(|_| !probes).map_or_else(
         || before + stall.rto_ns.saturating_sub(stall.expires_ns),
         |known| known + (stall.rto_ns >> tries.min(63)),
     );

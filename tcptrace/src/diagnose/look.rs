@@ -5,11 +5,11 @@ use super::{
     ladder,
     limits::{Past, past},
     memory::{Memory, holdings, is_full},
-    scene::{Around, Readers, Scene, Toward, Used},
+    scene::{Around, Readers, Scene, TimeWaits, Toward, Used},
 };
 use crate::{
     event::{Ends, TcpState},
-    flow::{Bound, Span, Told, least_age, minisocket::TIME_WAIT_NS, running_ns},
+    flow::{Bound, Role, Span, Told, least_age, minisocket::TIME_WAIT_NS, running_ns},
     sight::{Kind, Sight, Taken},
     source::{details::SocketDetail, holders::Holder, netns::Limits as Settings},
 };
@@ -38,7 +38,7 @@ pub struct Look {
     readers: Readers,
     locals: HashSet<(u32, [u8; 16])>,
     toward: HashMap<Toward, Used>,
-    time_wait: HashMap<u32, u64>,
+    time_wait: HashMap<u32, TimeWaits>,
     unaccepted: HashMap<(u32, u16), Option<u64>>,
     sockets: u64,
     taken: Taken,
@@ -72,7 +72,7 @@ impl Look {
         let unaccepted = sight.kind == Kind::Full && sight.inode == 0;
         match sight.state {
             TcpState::TimeWait => {
-                *self.time_wait.entry(sight.netns).or_default() += 1;
+                self.time_wait.entry(sight.netns).or_default().add(sight);
                 if !self.everything {
                     return;
                 }
@@ -144,7 +144,9 @@ impl Look {
         }
         let used = self.toward.entry(toward).or_default();
         used.ports += 1;
-        used.time_wait += u64::from(sight.state == TcpState::TimeWait);
+        if sight.state == TcpState::TimeWait {
+            used.time_wait.add(sight);
+        }
     }
 
     /// Namespaces with a socket that is stuck, or would be if its program has set so, so that its details matter: to
@@ -205,6 +207,7 @@ impl Look {
         // A socket that changes its kind while the kernel lists them comes twice.
         self.cases.dedup_by_key(|case| (case.sight.netns, case.sight.cookie));
         self.tell_requests();
+        self.tell_roles();
         memory.remember(now_ns, &self.cases, &self.listeners);
         let mut by_ends: HashMap<Ends, Vec<usize>> = HashMap::new();
         for (index, case) in self.cases.iter().enumerate() {
@@ -253,6 +256,16 @@ impl Look {
         let errors: HashMap<_, _> = peers.iter().copied().zip(route(&peers)).collect();
         for case in self.cases.iter_mut().filter(|case| noted(case)) {
             case.no_route = errors.get(&peer(case)).copied().flatten();
+        }
+    }
+
+    /// Who is older than the trace and has a listener's port came in by it.
+    fn tell_roles(&mut self) {
+        let place = |case: &Case| (case.sight.netns, case.sight.ends.lport);
+        let ports: HashSet<_> = self.listeners.iter().map(place).collect();
+        let unknown = self.cases.iter_mut().filter(|case| case.told.role == Role::Unknown);
+        for case in unknown.filter(|case| ports.contains(&place(case))) {
+            case.told.role = Role::Passive;
         }
     }
 

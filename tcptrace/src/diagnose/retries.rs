@@ -66,11 +66,12 @@ pub fn retries(case: &Case, scene: &Scene) -> Option<Retries> {
         }
         TimerKind::Probe => {
             let tries = case.sight.info.map_or(0, |info| u32::from(info.backoff));
-            Some(Retries {
-                what: "window probe",
-                tried: back(tries, expires_ns, doubled(tries)),
-                ahead: rules::stall_ladder(case)?,
-            })
+            let mut ahead = rules::stall_ladder(case)?;
+            // The kernel counts those without an answer; here they go on from those behind.
+            for (number, rung) in (tries + 1..).zip(&mut ahead.rungs) {
+                rung.number = number;
+            }
+            Some(Retries { what: "window probe", tried: back(tries, expires_ns, doubled(tries)), ahead })
         }
         TimerKind::Keepalive => {
             let unanswered = u32::from(timer.retransmits);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::Ends,
     flow::{FlowId, Told},
-    sight::{Kind, Taken},
+    sight::{Kind, Sight, Taken},
     source::{
         counters::{Counters, Settings as MachineSettings, Sockstat},
         holders::Holder,
@@ -39,7 +39,28 @@ pub struct Used {
     /// By connections of any state, ports of the range that connect() picks from only.
     pub ports: u64,
     /// Of those in TIME_WAIT.
-    pub time_wait: u64,
+    pub time_wait: TimeWaits,
+}
+
+/// Sockets in TIME_WAIT, and when they end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeWaits {
+    /// How many.
+    pub count: u64,
+    /// The first of them ends in so many milliseconds.
+    pub first_ms: u32,
+    /// The last.
+    pub last_ms: u32,
+}
+
+impl TimeWaits {
+    /// One more.
+    pub fn add(&mut self, sight: &Sight) {
+        let ms = sight.timer.map_or(0, |timer| timer.expires_ms);
+        self.first_ms = if self.count == 0 { ms } else { self.first_ms.min(ms) };
+        self.last_ms = self.last_ms.max(ms);
+        self.count += 1;
+    }
 }
 
 /// Connections with unread bytes: in which namespace, what is known of them, and how many bytes.
@@ -127,7 +148,7 @@ pub struct Scene {
     /// Ports in use, by destination.
     pub toward: HashMap<Toward, Used>,
     /// TIME_WAIT by namespace.
-    pub time_wait: HashMap<u32, u64>,
+    pub time_wait: HashMap<u32, TimeWaits>,
     /// Namespaces and ports where connections wait to be accepted, and how long one of them has at least, in nanoseconds.
     pub unaccepted: HashMap<(u32, u16), Option<u64>>,
     /// What counts as stuck, instead of the limits of the namespaces.

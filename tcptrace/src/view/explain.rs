@@ -70,44 +70,31 @@ impl Page<'_> {
         writeln!(out, "{dim}{name}:{dim:#}")
     }
 
-    /// What is concluded about the time before we watched.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn before(
-        &self,
-        out: &mut impl Write,
-        wall: &mut Wall,
-        case: &Case,
-        retries: Option<&Retries>,
-        entries: &[Entry],
-    ) -> io::Result<()> {
+    /// What is concluded about the time before we watched, and of tries of which no event tells: when, and what.
+    pub fn concluded(&self, case: &Case, retries: Option<&Retries>, entries: &[Entry]) -> Vec<(u64, String)> {
+        let mut lines = Vec::new();
         let watched_ns = self.taken_ns.saturating_sub(self.began_ns);
         if let Some(age) = case.told.age.filter(|age| age.ns > watched_ns) {
             let since_ns = self.taken_ns.saturating_sub(age.ns);
-            let bound = if age.exact { "since" } else { "since then at least" };
-            writeln!(
-                out,
-                "  {} in {}, {bound} ({} before we watched)",
-                wall.clock(since_ns),
-                case.state().name(),
-                Duration(age.ns - watched_ns)
-            )?;
+            let bound = if age.exact { "since then" } else { "since then at least" };
+            let before = Duration(age.ns - watched_ns);
+            lines.push((
+                since_ns,
+                format!("in {}, {bound} ({before} before we watched)", case.state().name()),
+            ));
         }
-        let Some(retries) = retries else { return Ok(()) };
         let seen = entries.iter().any(|entry| matches!(entry.what, crate::flow::What::Retransmit(_)));
-        let earlier = retries.tried.iter().filter(|tried| tried.ago_ns > watched_ns || !seen);
-        for tried in earlier {
-            let at_ns = self.taken_ns.saturating_sub(tried.ago_ns);
-            writeln!(
-                out,
-                "  {} {} sent again, try {} (reckoned from the time-outs)",
-                wall.clock(at_ns),
-                retries.what,
-                tried.number
-            )?;
+        for tried in retries.iter().flat_map(|retries| &retries.tried) {
+            if tried.ago_ns > watched_ns || !seen {
+                let what = retries.map(|retries| retries.what).unwrap_or_default();
+                let at_ns = self.taken_ns.saturating_sub(tried.ago_ns);
+                lines.push((
+                    at_ns,
+                    format!("{what} sent again, try {} (reckoned from the time-outs)", tried.number),
+                ));
+            }
         }
-        Ok(())
+        lines
     }
 
     /// How it stood when it was looked at.
@@ -135,7 +122,9 @@ impl Page<'_> {
                 Bytes(u64::from(sight.send_queue))
             )?;
         }
-        if let Some(info) = sight.info.filter(|_| sight.state != TcpState::Listen) {
+        // Before the first answer the kernel's times mean nothing.
+        let began = !matches!(sight.state, TcpState::Listen | TcpState::SynSent | TcpState::NewSynRecv);
+        if let Some(info) = sight.info.filter(|_| began) {
             write!(
                 out,
                 ", {} sent, {} received, {} sent again in its life, rtt {}, last ACK {} ago",

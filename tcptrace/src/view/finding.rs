@@ -6,6 +6,7 @@ use crate::{
         Deadline, Diagnosis, Finding, OnTheWay, Scene, Setting, Subject, group::Group, history::Place,
         limits::Limit,
     },
+    event::TcpState,
     flow::{
         Role, Span,
         owner::{Owner, Source},
@@ -181,8 +182,11 @@ fn plural(count: u64, what: &str) -> String {
 /// `412 × FIN_WAIT1 to 10.0.0.9:10000, oldest 93 s, closed by nginx/4242`
 fn title(group: &Group, oldest: &Finding, made_in: &HashMap<u64, String>) -> String {
     let subject = &oldest.subject;
-    let single = group.findings.len() == 1 && group.count == 1;
-    let mut text = if single {
+    let listens = subject.state == TcpState::Listen;
+    let single = listens || (group.findings.len() == 1 && group.count == 1);
+    let mut text = if listens {
+        format!("LISTEN {}, {} wait", ends(subject), plural(group.count, "connection"))
+    } else if single {
         format!("{} {}", subject.state.name(), ends(subject))
     } else {
         format!("{} × {} {}", group.count, subject.state.name(), place(group, subject))
@@ -262,6 +266,9 @@ fn deadline(group: &Group, oldest: &Finding) -> String {
     }
 }
 
+/// Nearer than this a time has no beginning for people.
+const SOON_NS: u64 = 10_000_000;
+
 /// When the kernel acts, in words.
 pub fn one_deadline(deadline: &Deadline) -> String {
     match deadline {
@@ -273,6 +280,9 @@ pub fn one_deadline(deadline: &Deadline) -> String {
                 1 => ", after 1 more try".to_owned(),
                 more => format!(", after {more} more tries"),
             };
+            if *earliest_ns < SOON_NS {
+                return format!("within {}{retries}: {then}", Duration(*latest_ns));
+            }
             format!("in {} to {}{retries}: {then}", Duration(*earliest_ns), Duration(*latest_ns))
         }
     }

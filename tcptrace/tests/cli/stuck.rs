@@ -50,6 +50,8 @@ fn bad_input_is_refused_with_a_message_that_helps() {
 struct Leak {
     port: String,
     held: Vec<TcpStream>,
+    /// Tells which side is the service: of two ports that the kernel has picked neither is the lower for a reason.
+    _listener: TcpListener,
 }
 
 impl Leak {
@@ -64,7 +66,7 @@ impl Leak {
                 server
             })
             .collect();
-        Self { port: address.port().to_string(), held }
+        Self { port: address.port().to_string(), held, _listener: listener }
     }
 
     fn stuck(&self, args: &[&str]) -> Ran {

@@ -4,6 +4,7 @@ use super::{Case, Deadline, Finding, Judge, Rule, Scene, Setting, words};
 use crate::{
     diagnose::{Confidence, case::seconds, ladder, limits},
     event::TcpState,
+    flow::Span,
     sight::{Kind, TimerKind},
     source::details::Linger2,
 };
@@ -25,7 +26,10 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     let orphan = case.is_orphan();
     // A program that shut its side down and still receives is at work.
     let receives = case.sight.info.is_some_and(|info| {
-        u64::from(info.last_data_recv_ms) < limits::at_work_ms(case) && info.bytes_received > 1
+        let since = |age: Span| u64::from(info.last_data_recv_ms) * 1_000_000 < age.ns;
+        u64::from(info.last_data_recv_ms) < limits::at_work_ms(case)
+            && info.bytes_received > 1
+            && case.told.age.is_some_and(since)
     });
     if !orphan && receives && scene.older_than_ns.is_none() {
         return None;

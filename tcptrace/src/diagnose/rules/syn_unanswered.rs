@@ -65,7 +65,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
             remote.port()
         ),
         None => format!(
-            "is {ip} right? ping {ip}; a firewall that drops silently; there: ss -ltn 'sport = :{port}', is Recv-Q above Send-Q?",
+            "is {ip} right? ping {ip}; a firewall that drops silently, here (nft list ruleset) or on the way; there: ss -ltn 'sport = :{port}', is Recv-Q above Send-Q?",
             ip = remote.ip(),
             port = remote.port()
         ),

@@ -6,10 +6,10 @@ use crate::{
         Confidence,
         case::number,
         finding::Subject,
-        scene::{Toward, Used},
+        scene::{TimeWaits, Toward, Used},
     },
     event::{Ends, TcpState},
-    flow::{FlowId, Role},
+    flow::{FlowId, Role, minisocket::TIMER_SLACK_NS},
     sight::Kind,
     source::netns::Limits as Settings,
 };
@@ -33,7 +33,7 @@ fn judge(scene: &Scene) -> Vec<Finding> {
         let settings = scene.settings.get(&toward.netns)?;
         let (first, last) = settings.ports?;
         let all = u64::from(last - first) + 1;
-        let tight = used.ports * 100 >= all * TIGHT_PORTS && used.time_wait * 2 >= used.ports;
+        let tight = used.ports * 100 >= all * TIGHT_PORTS && used.time_wait.count * 2 >= used.ports;
         (tight && !taken_over(toward, used, settings, all)).then(|| ports(toward, used, settings, all))
     });
     findings.extend(tight);
@@ -57,7 +57,8 @@ fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {
     let limit = settings.max_tw_buckets.filter(|limit| *limit > 0)?;
     let minisockets =
         scene.cases.iter().filter(|case| case.sight.kind == Kind::Minisocket && case.sight.netns == netns);
-    let waiting = scene.time_wait.get(&netns).copied().unwrap_or(0);
+    let time_wait = scene.time_wait.get(&netns).copied().unwrap_or_default();
+    let waiting = time_wait.count;
     let used = waiting + minisockets.count() as u64;
     let overflow = scene.around.counters.get(&netns).and_then(|counted| counted.added("TCPTimeWaitOverflow"));
     let overflows = overflow.map_or(0, |(added, _)| added);
@@ -69,7 +70,7 @@ fn buckets(scene: &Scene, netns: u32, settings: &Settings) -> Option<Finding> {
     } else {
         format!("{used} of {limit} timewait buckets are used: soon connections will end without TIME_WAIT")
     };
-    let mut finding = about(verdict, netns, Ends::default(), used);
+    let mut finding = about(verdict, netns, Ends::default(), used, time_wait);
     finding.evidence.push(words::shown(format!(
         "{waiting} in TIME_WAIT, {} in FIN_WAIT2 in the same table",
         words::count(used - waiting, "orphan")
@@ -96,14 +97,14 @@ fn ports(toward: &Toward, used: &Used, settings: &Settings, all: u64) -> Finding
         "{} of {all} local ports toward {} are used, {} of them in TIME_WAIT: {}",
         used.ports,
         ends.remote(),
-        used.time_wait,
+        used.time_wait.count,
         if used.ports >= all {
             "connect() finds none any more (EADDRNOTAVAIL)"
         } else {
             "connect() will soon find none"
         }
     );
-    let mut finding = about(verdict, toward.netns, ends, used.ports);
+    let mut finding = about(verdict, toward.netns, ends, used.ports, used.time_wait);
     finding.subject.role = Role::Active;
     let range = settings.ports.map(|(first, last)| format!("{first} {last}"));
     finding.evidence.push(words::shown(format!(
@@ -127,7 +128,7 @@ fn ports(toward: &Toward, used: &Used, settings: &Settings, all: u64) -> Finding
     finding
 }
 
-fn about(verdict: String, netns: u32, ends: Ends, count: u64) -> Finding {
+fn about(verdict: String, netns: u32, ends: Ends, count: u64, time_wait: TimeWaits) -> Finding {
     Finding {
         name: RULE.name,
         subject: Subject {
@@ -151,9 +152,9 @@ fn about(verdict: String, netns: u32, ends: Ends, count: u64) -> Finding {
         confidence: Confidence::Certain,
         settings: Vec::new(),
         deadline: Deadline::In {
-            earliest_ns: 0,
-            latest_ns: crate::flow::minisocket::TIME_WAIT_NS + crate::flow::minisocket::TIMER_SLACK_NS,
-            then: "each bucket is free again 60 s after its connection ended",
+            earliest_ns: u64::from(time_wait.first_ms) * 1_000_000,
+            latest_ns: u64::from(time_wait.last_ms) * 1_000_000 + TIMER_SLACK_NS,
+            then: "the first, and the last of them, is free again 60 s after its connection ended",
             retries_left: 0,
         },
         next_step: String::new(),

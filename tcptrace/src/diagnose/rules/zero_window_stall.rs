@@ -26,22 +26,29 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
         return None;
     }
     let remote = case.sight.ends.remote();
-    let verdict = format!(
-        "the program at {remote} does not read: its window is {}, {} cannot be sent",
-        if case.window().is_some_and(|window| window > 0) { "too small" } else { "closed" },
-        words::bytes(unsent)
-    );
+    let window = if case.window().is_some_and(|window| window > 0) { "too small" } else { "closed" };
+    let answers = if shrunk { words::is_heard(case) } else { words::answers_probes(case) };
+    let verdict = match answers {
+        true => format!(
+            "the program at {remote} does not read: its window is {window}, {} cannot be sent",
+            words::bytes(unsent)
+        ),
+        false => format!(
+            "the window of {remote} is {window}, {} cannot be sent, and it has stopped answering: the peer or the path is gone",
+            words::bytes(unsent)
+        ),
+    };
     let mut finding = case.finding(RULE.name, verdict);
     finding.age = waiting(case);
     finding.age_from = "the stall, not the connection";
-    if case.told_window().is_none() {
+    if case.told_window().is_none() || !answers {
         finding.confidence = Confidence::Likely;
     }
     finding.evidence.push(words::window(case));
     finding.evidence.push(words::timer(case));
     finding.evidence.extend(words::heard(case));
     if shrunk {
-        finding.evidence.push(words::shown(if words::is_heard(case) {
+        finding.evidence.push(words::shown(if answers {
             "the peer answers: the host is alive"
         } else {
             "nothing was heard since it was last sent again"
@@ -53,6 +60,7 @@ fn judge(case: &Case, scene: &Scene) -> Option<Finding> {
     finding.evidence.extend(reader.clone().map(words::shown));
     words::stall(case, &mut finding, "the kernel ends the connection; the program gets ETIMEDOUT");
     finding.next_step = match reader {
+        _ if !answers => format!("ping {}: is the host gone, or the path?", remote.ip()),
         Some(reader) => format!("{reader}: make it read"),
         None => format!("find out why the program at {remote} does not read"),
     };
