@@ -231,8 +231,9 @@ impl<S: Show> Sink for Observer<S> {
             let mut notes = self.notes.clone();
             if resync.unread > 0 && self.all_namespaces {
                 let needs = if nix::unistd::geteuid().is_root() { "" } else { "needs root: " };
+                let of = if resync.unread == 1 { "one process" } else { "several processes" };
                 notes.push(format!(
-                    "{needs}the network namespaces of {} processes could not be looked into; there may be more sockets",
+                    "{needs}the network namespaces of {of} could not be looked into ({}); there may be more sockets",
                     resync.unread
                 ));
             }
