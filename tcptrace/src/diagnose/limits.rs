@@ -61,8 +61,11 @@ pub fn tries_in_flight(case: &Case) -> u64 {
     // peer does not, less one try.
     let reads_slowly = case.timer(TimerKind::Probe).is_some() && answers_probes(case) && !case.is_held_back();
     match reads_slowly {
-        // No number of answered probes ends a connection that a program has.
-        true if !case.is_orphan() => ORPHAN_RETRIES - 1,
+        // No number of answered probes ends a connection that a program has; but there are no more doublings to count than
+        // tcp_retries2 allows (tcp_send_probe0).
+        true if !case.is_orphan() => {
+            settings.retries.map_or(ORPHAN_RETRIES - 1, |most| most.clamp(1, ORPHAN_RETRIES - 1))
+        }
         true => few(ORPHAN_RETRIES - 1, allowed),
         false => few(suspicious(settings), allowed),
     }
