@@ -6,7 +6,7 @@ use crate::{
 };
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 use tcptrace_common::state::TcpState;
 
 /// Shows what every TCP connection is doing, what it waits for, whose it is, and why it ended.
@@ -117,11 +117,11 @@ pub fn comm(text: &str) -> Result<String, String> {
     ))
 }
 
-/// A number of lines.
-pub fn count(text: &str) -> Result<u64, String> {
+/// A number of `what`, at least one of them.
+pub fn some<T: FromStr + PartialOrd + From<u8>>(text: &str, what: &str) -> Result<T, String> {
     match text.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(format!("{text:?} is not a number of lines; valid are 1 and more")),
+        Ok(number) if number > T::from(0) => Ok(number),
+        _ => Err(format!("{text:?} is not a number of {what}; valid are 1 and more")),
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long = "for", value_parser = cli::interval, allow_hyphen_values = true, default_value = "2s", value_name = "TIME")]
     watch_for: Duration,
     /// Connections told of; the others are counted
-    #[arg(long, default_value_t = 10, value_parser = max, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_parser = |text: &str| cli::some::<usize>(text, "connections"), allow_hyphen_values = true, value_name = "N")]
     max: usize,
     /// Network namespace, instead of all: a name of `ip netns`, a pid, a file, or net:[number]
     #[arg(long, value_name = "NETNS")]
@@ -62,13 +62,6 @@ pub struct Args {
     /// Colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     color: ColorChoice,
-}
-
-fn max(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(most) if most > 0 => Ok(most),
-        _ => Err(format!("{text:?} is not a number of connections; valid are 1 and more")),
-    }
 }
 
 /// Watches for a while, looks, and tells.

@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_parser = cli::duration, allow_hyphen_values = true, value_name = "TIME", help_heading = "Output")]
     duration: Option<Duration>,
     /// Stop after this many lines
-    #[arg(long, value_parser = cli::count, allow_hyphen_values = true, value_name = "N", help_heading = "Output")]
+    #[arg(long, value_parser = |text: &str| cli::some::<u64>(text, "lines"), allow_hyphen_values = true, value_name = "N", help_heading = "Output")]
     count: Option<u64>,
     /// Print only the summary
     #[arg(long, help_heading = "Output", conflicts_with = "count")]

@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "netns", help_heading = "Filter")]
     all_netns: bool,
     /// Kill none if there are more than this
-    #[arg(long, default_value_t = 1000, value_parser = max, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 1000, value_parser = |text: &str| cli::some::<usize>(text, "sockets"), value_name = "N", allow_hyphen_values = true)]
     max: usize,
     /// Append what is done to this file, too: who, when, which socket, what came of it
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -82,13 +82,6 @@ pub struct Args {
     /// Colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     color: ColorChoice,
-}
-
-fn max(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(most) if most > 0 => Ok(most),
-        _ => Err(format!("{text:?} is not a number of sockets; valid are 1 and more")),
-    }
 }
 
 /// Shows them, or ends them.

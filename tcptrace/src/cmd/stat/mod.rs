@@ -36,13 +36,13 @@ pub struct Args {
     #[arg(value_parser = cli::duration, allow_hyphen_values = true)]
     interval: Option<Duration>,
     /// Stop after this many reports
-    #[arg(value_parser = reports, allow_hyphen_values = true)]
+    #[arg(value_parser = |text: &str| cli::some::<u64>(text, "reports"), allow_hyphen_values = true)]
     count: Option<u64>,
     /// Group the sockets
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Groups")]
     by: Option<By>,
     /// Groups shown; the rest is one row
-    #[arg(long, default_value_t = 20, value_parser = top, value_name = "N", help_heading = "Groups", requires = "by")]
+    #[arg(long, default_value_t = 20, value_parser = |text: &str| cli::some::<usize>(text, "groups"), value_name = "N", help_heading = "Groups", requires = "by")]
     top: usize,
     /// Network namespace, instead of this one: a name of `ip netns`, a pid, a file, or net:[number]
     #[arg(long, value_name = "NETNS", help_heading = "Filter")]
@@ -58,20 +58,6 @@ pub struct Args {
     /// Colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     color: ColorChoice,
-}
-
-fn reports(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(format!("{text:?} is not a number of reports; valid are 1 and more")),
-    }
-}
-
-fn top(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(groups) if groups > 0 => Ok(groups),
-        _ => Err(format!("{text:?} is not a number of groups; valid are 1 and more")),
-    }
 }
 
 /// Looks once, or again and again.
