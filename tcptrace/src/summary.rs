@@ -103,12 +103,7 @@ impl Summary {
         calls: bool,
         [open_flows, minisockets]: [usize; 2],
     ) -> Self {
-        let mut matrix = counters.matrix;
-        for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
-            for (count, late) in row.iter_mut().zip(late) {
-                *count += late;
-            }
-        }
+        let matrix = exact_matrix(counters, &totals);
         let calls = calls.then_some(Calls {
             attempts: counters.attempts,
             segments: counters.attempted_segments,
@@ -116,4 +111,15 @@ impl Summary {
         });
         Self { duration_ns, matrix, totals, calls, lost, open_flows, minisockets }
     }
+}
+
+/// Transitions by pair of states: the kernel's count, and those that it left to us because their filter was undecided.
+pub fn exact_matrix(counters: &Counters, totals: &Totals) -> Matrix {
+    let mut matrix = counters.matrix;
+    for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
+        for (count, late) in row.iter_mut().zip(late) {
+            *count += late;
+        }
+    }
+    matrix
 }

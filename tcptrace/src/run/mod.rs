@@ -9,7 +9,7 @@ mod wake;
 pub use wake::Signals;
 
 use crate::{
-    flow::{Capabilities, Entry, Ledger, Question},
+    flow::{Capabilities, Entry, Ledger, Question, totals::Matrix},
     sight::{Sight, Taken},
     source::{
         filter::FilterSpec,
@@ -19,11 +19,12 @@ use crate::{
         load::Loaded,
         sockets::Sockets,
     },
-    summary::{LostCounts, Summary},
+    summary::{LostCounts, Summary, exact_matrix},
 };
 use ask::Schedule;
 use report::Resync;
 use std::{io, time::Duration};
+use tcptrace_common::counters::Counters;
 use tokio::time::Instant;
 use wake::{Input, Pace, Wake};
 
@@ -59,6 +60,14 @@ pub trait Sink {
     /// It cannot be written.
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()>;
 
+    /// The counters were read, as they are every second and once more at the end.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn counted(&mut self, _reading: &Reading<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The kernel is about to be asked for all its sockets.
     fn looking(&mut self) {}
 
@@ -88,6 +97,27 @@ pub struct Looked<'a> {
     pub holder: Option<&'a Holder>,
     /// What events told: [`Ledger::told`].
     pub ledger: &'a Ledger,
+}
+
+/// What the kernel counted up to a moment, and what the ledger knows then.
+pub struct Reading<'a> {
+    /// When, on the boot-time clock, in nanoseconds.
+    pub now_ns: u64,
+    /// The kernel's counters; they only grow.
+    pub counters: &'a Counters,
+    /// What was lost since the beginning.
+    pub lost: LostCounts,
+    /// Every flow, as it is now.
+    pub ledger: &'a Ledger,
+    /// Nothing is traced any more: flows that are open now stay so.
+    pub last: bool,
+}
+
+impl Reading<'_> {
+    /// Transitions by pair of states, exact even when records were lost.
+    pub fn matrix(&self) -> Matrix {
+        exact_matrix(self.counters, self.ledger.totals())
+    }
 }
 
 /// A trace from a started source to a sink.
@@ -180,7 +210,7 @@ impl Run {
             }
             if Instant::now() >= look_for_loss {
                 look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
-                open &= self.tell_loss(sink).map(|()| true).or_else(broken_pipe)?;
+                open &= self.count(false, sink).map(|()| true).or_else(broken_pipe)?;
             }
             if open {
                 open = self.resync_if_due(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?;
@@ -237,17 +267,18 @@ impl Run {
         Ok(Next::Continue)
     }
 
-    fn tell_loss(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        let lost = LostCounts::new(&self.live.counters(), self.live.missed(), self.live.undecodable());
+    fn count(&mut self, last: bool, sink: &mut impl Sink) -> io::Result<()> {
+        let counters = self.live.counters();
+        let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
         let more = lost.since(&self.lost);
         self.lost = lost;
+        let now_ns = boot_time_ns();
         if more.total() > 0 {
-            let now_ns = boot_time_ns();
             self.ledger.lost(now_ns);
             self.schedule.lost(now_ns);
             sink.lost(now_ns, &more)?;
         }
-        Ok(())
+        sink.counted(&Reading { now_ns, counters: &counters, lost, ledger: &self.ledger, last })
     }
 
     fn finish(mut self, open: bool, sink: &mut impl Sink) -> io::Result<Summary> {
@@ -259,7 +290,7 @@ impl Run {
         self.ledger.finish(&mut self.entries);
         let open_flows = [self.ledger.open_flows(), self.ledger.minisockets()];
         if open {
-            let rest = self.hand_over(sink).and_then(|_| self.tell_loss(sink)).and_then(|()| sink.flush());
+            let rest = self.hand_over(sink).and_then(|_| self.count(true, sink)).and_then(|()| sink.flush());
             rest.map(|()| true).or_else(broken_pipe)?;
         }
         let counters = self.live.counters();
