@@ -12,6 +12,7 @@ pub const FLAGS: u32 = 2;
 
 /// One CPU's counters. All of them only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Counters {
     /// Transitions that passed the filter for certain, `[old][new]`.

@@ -2,6 +2,7 @@
 
 /// A TCP state. The discriminant is the kernel's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 #[allow(missing_docs)] // the names are RFC 9293's own
 pub enum TcpState {

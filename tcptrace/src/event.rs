@@ -1,5 +1,6 @@
 //! Events as user space sees them: what one record of the kernel programs says, and nothing more.
 
+use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -10,7 +11,7 @@ pub use tcptrace_common::{
 };
 
 /// Both ends of a connection. Ports that an event does not know are 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ends {
     /// Local address, IPv4 as `::ffff:a.b.c.d`.
     pub local: [u8; 16],

@@ -16,6 +16,7 @@ pub mod flow;
 pub mod hist;
 pub mod kill;
 pub mod process;
+pub mod record;
 pub mod run;
 pub mod sight;
 pub mod source;

@@ -1,9 +1,10 @@
 //! A process, as the kernel names it.
 
+use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
 /// A process at one moment: when it acted, or when it was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
     /// Process id in the initial pid namespace (what is read from /proc: in the namespace of the reader).
     pub pid: u32,

@@ -1,9 +1,10 @@
 //! A socket as the kernel shows it when asked (sock_diag), not as an event: what is true at one moment.
 
 use crate::event::{Ends, TcpState};
+use serde::{Deserialize, Serialize};
 
 /// When something was looked at, on the boot-time clock, in nanoseconds: the kernel answered between these two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// Not before.
     pub from_ns: u64,
@@ -12,7 +13,7 @@ pub struct Taken {
 }
 
 /// What kind of object holds the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A full socket, listeners included.
     Full,
@@ -34,7 +35,7 @@ impl Kind {
 }
 
 /// Which timer runs (`idiag_timer`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TimerKind {
     /// Retransmission of data, SYN, FIN or SYN-ACK (also loss probes and RACK reordering).
     Retransmit,
@@ -59,7 +60,7 @@ impl TimerKind {
 }
 
 /// A running timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
     /// Which.
     pub kind: TimerKind,
@@ -70,7 +71,7 @@ pub struct Timer {
 }
 
 /// Memory of a full socket, in bytes (`INET_DIAG_SKMEMINFO`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Allocated to the receive queue.
     pub receive: u32,
@@ -93,7 +94,7 @@ pub struct Memory {
 }
 
 /// The part of `struct tcp_info` that we use. Fields that this kernel does not have are 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpInfo {
     /// Retransmissions of the current stall.
     pub retransmits: u8,
@@ -132,7 +133,7 @@ pub struct TcpInfo {
 }
 
 /// A socket at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
     /// Cookie; the same in events, in the minisocket, in `ss -e` (there in hexadecimal). Never 0.
     pub cookie: u64,

@@ -1,13 +1,14 @@
 //! What is left when a trace ends: counts, and what is missing from them.
 
 use crate::flow::totals::{Matrix, Totals};
+use serde::{Deserialize, Serialize};
 use tcptrace_common::{
     counters::Counters,
     event::{KINDS, Kind},
 };
 
 /// Events that users do not see, and why. Exact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostCounts {
     /// Found the ring full, by record kind.
     ring: [u64; KINDS],
@@ -77,6 +78,8 @@ pub struct Calls {
 /// The end of a trace.
 #[derive(Clone, Debug)]
 pub struct Summary {
+    /// When it ended, on the boot-time clock, in nanoseconds.
+    pub ended_ns: u64,
     /// How long it ran.
     pub duration_ns: u64,
     /// Transitions by pair of states, exact even when records were lost.
@@ -96,7 +99,7 @@ pub struct Summary {
 impl Summary {
     /// Joins the kernel's counts with the ledger's. `calls`: the function probe is attached.
     pub fn new(
-        duration_ns: u64,
+        [started_ns, ended_ns]: [u64; 2],
         counters: &Counters,
         totals: Totals,
         lost: LostCounts,
@@ -109,7 +112,8 @@ impl Summary {
             segments: counters.attempted_segments,
             failed: counters.failed,
         });
-        Self { duration_ns, matrix, totals, calls, lost, open_flows, minisockets }
+        let duration_ns = ended_ns.saturating_sub(started_ns);
+        Self { ended_ns, duration_ns, matrix, totals, calls, lost, open_flows, minisockets }
     }
 }
 

@@ -157,12 +157,7 @@ struct CloseBody<'a> {
 ///
 /// # Errors
 /// None: memory is all it writes to.
-pub fn entry(
-    out: &mut Vec<u8>,
-    wall: &mut Wall,
-    places: &mut Places,
-    entry: &Entry,
-) -> serde_json::Result<()> {
+pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, places: &Places, entry: &Entry) -> serde_json::Result<()> {
     let place = entry.who.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
     let place = place.as_deref();
     match &entry.what {

@@ -286,20 +286,20 @@ impl Teller {
     fn json(&mut self, scene: &Scene, shown: &[Telling<'_>], about_many: &[&Finding]) -> io::Result<()> {
         let taken_ns = scene.taken.from_ns;
         for finding in about_many {
-            wire::finding::line(&mut self.line, &mut self.wall, &mut self.places, taken_ns, finding)?;
+            wire::finding::line(&mut self.line, &mut self.wall, &self.places, taken_ns, finding)?;
         }
         for telling in shown {
             for entry in telling.entries {
-                wire::entry(&mut self.line, &mut self.wall, &mut self.places, entry)?;
+                wire::entry(&mut self.line, &mut self.wall, &self.places, entry)?;
             }
             for finding in &telling.findings {
-                wire::finding::line(&mut self.line, &mut self.wall, &mut self.places, taken_ns, finding)?;
+                wire::finding::line(&mut self.line, &mut self.wall, &self.places, taken_ns, finding)?;
             }
             if let Some(case) = telling.case {
                 wire::explain::line(
                     &mut self.line,
                     &mut self.wall,
-                    &mut self.places,
+                    &self.places,
                     case,
                     telling.retries.as_ref(),
                 )?;

@@ -11,12 +11,13 @@ use crate::{
     event::TcpState,
     flow::{Entry, FlowId, Known, Role, What},
     run::{
-        Looked, Next, Run, Signals, Sink, Wanted,
+        Looked, Next, Origin, Run, Signals, Sink, Wanted,
         report::{Resync, Why},
     },
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
+        surroundings::Surroundings,
     },
     summary::LostCounts,
     tell,
@@ -85,10 +86,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             other => anyhow!(other),
         })?;
         let observer = Observer::endless(&options.filter, Latest::default());
-        let mut output = LabOutput::new(Output::new(&args.trace, Choice::default()), observer, hosts);
-        if let Some(loaded) = live.loaded()
-            && !quietly(output.output.begin(loaded))?
-        {
+        let wanted =
+            Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter.clone()) };
+        let run = Run::new(signals, live, wanted);
+        let origin = Origin::live(run.started());
+        let output = Output::new(&args.trace, Choice::default(), &origin);
+        let mut output = LabOutput::new(output, observer, hosts);
+        if !quietly(output.output.begin(run.started()))? {
             return Ok(());
         }
         output.remarks().push_back(Remark::plain(scenario.title));
@@ -100,8 +104,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = ended.send(()); // nobody waits any more: the trace was interrupted
             result
         })?;
-        let wanted = Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter) };
-        let run = Run::new(signals, live, wanted);
         let mut interrupted = true;
         let stop = async {
             let _ = end.await; // an error means that the script is gone: that is an end too
@@ -276,8 +278,8 @@ impl Sink for LabOutput {
         self.output.lost(now_ns, lost)
     }
 
-    fn looking(&mut self) {
-        self.observer.looking();
+    fn looking(&mut self, surroundings: &mut dyn Surroundings) -> io::Result<()> {
+        self.observer.looking(surroundings)
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
@@ -285,10 +287,18 @@ impl Sink for LabOutput {
     }
 
     /// Looks are taken several times a second: only what is not the timer's is worth a line.
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
-        self.observer.resynced(now_ns, resync)?;
+    fn resynced(
+        &mut self,
+        now_ns: u64,
+        resync: &Resync,
+        surroundings: &mut dyn Surroundings,
+    ) -> io::Result<Next> {
+        self.observer.resynced(now_ns, resync, surroundings)?;
         self.judge_stage()?;
-        if resync.why == Why::Timer { Ok(Next::Continue) } else { self.output.resynced(now_ns, resync) }
+        if resync.why == Why::Timer {
+            return Ok(Next::Continue);
+        }
+        self.output.resynced(now_ns, resync, surroundings)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -8,22 +8,15 @@ use crate::{
     run::{Looked, Next, Run, Signals, Sink, Wanted, look::Looks, report::Resync},
     source::{
         btf::KERNEL_BTF,
-        details::{DetailSource, tick_ns},
         filter::FilterSpec,
         live::{Live, boot_time_ns},
         load::{HookChoice, LoadOptions, RetransmitChoice},
-        netns::Namespace,
-        surroundings::{Surroundings, machine},
+        surroundings::Surroundings,
     },
     summary::LostCounts,
 };
 use anyhow::Context;
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 /// Who shows what a look came to.
 pub trait Show {
@@ -120,8 +113,6 @@ pub struct Observer<S> {
     /// Looks that are still to come; only the last is shown, unless there is no last.
     left: u64,
     all_namespaces: bool,
-    surroundings: Surroundings,
-    details: Option<DetailSource>,
     look: Look,
     memory: Memory,
     history: History,
@@ -139,8 +130,6 @@ impl<S: Show> Observer<S> {
             older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             left: looks,
             all_namespaces: filter.netns.is_empty(),
-            surroundings: Surroundings::new(&filter.netns),
-            details: None,
             look: Look::default(),
             memory: Memory::default(),
             history: History::default(),
@@ -170,23 +159,19 @@ impl<S: Show> Observer<S> {
         ));
     }
 
-    /// Loads the iterator when there is something to ask for.
-    fn add_details(&mut self, look: &mut Look) {
+    /// Asks only where there is something to ask for.
+    fn add_details(&mut self, look: &mut Look, surroundings: &mut dyn Surroundings) {
         for netns in look.doubtful(self.older_than_ns) {
-            let Some(namespace) = self.surroundings.namespace(netns) else { continue };
-            match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
-                Ok(details) => {
-                    look.add_details(netns, &details);
-                    look.ask_routes(netns, |peers| routes(namespace, peers));
-                }
-                Err(why) => log::debug!("no details of the sockets of namespace {netns}: {why}"),
+            if let Some(details) = surroundings.details(netns) {
+                look.add_details(netns, &details);
+                look.ask_routes(netns, |peers| surroundings.routes(netns, peers));
             }
         }
     }
 
-    fn around(&mut self, now_ns: u64) -> Around {
-        let (sockstat, settings) = machine();
-        let counters = self.surroundings.counters().into_iter();
+    fn around(&mut self, now_ns: u64, surroundings: &mut dyn Surroundings) -> Around {
+        let (sockstat, settings) = surroundings.whole();
+        let counters = surroundings.counters().into_iter();
         Around {
             machine: Machine { sockstat, settings },
             counters: counters.map(|(netns, (now, before))| (netns, Counted { now, before })).collect(),
@@ -212,18 +197,25 @@ impl<S: Show> Sink for Observer<S> {
         Ok(())
     }
 
-    fn looking(&mut self) {
-        self.look = Look::new(self.surroundings.settings(), self.show.everything()).ticking(tick_ns());
+    fn looking(&mut self, surroundings: &mut dyn Surroundings) -> io::Result<()> {
+        self.look =
+            Look::new(surroundings.settings(), self.show.everything()).ticking(surroundings.tick_ns());
+        Ok(())
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
         self.look.add(look.sight, look.taken, look.holder, || look.ledger.told(look.sight, look.taken));
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
+    fn resynced(
+        &mut self,
+        now_ns: u64,
+        resync: &Resync,
+        surroundings: &mut dyn Surroundings,
+    ) -> io::Result<Next> {
         let mut look = std::mem::take(&mut self.look);
-        self.add_details(&mut look);
-        let around = self.around(now_ns);
+        self.add_details(&mut look, surroundings);
+        let around = self.around(now_ns, surroundings);
         let scene = look.finish(now_ns, around, self.older_than_ns, &mut self.memory);
         let endless = self.left == u64::MAX;
         self.left = if endless { self.left } else { self.left.saturating_sub(1) };
@@ -246,20 +238,3 @@ impl<S: Show> Sink for Observer<S> {
         Ok(())
     }
 }
-
-/// Whether the namespace has a route to each: the errno if not. connect() of a UDP socket looks for one and sends nothing.
-fn routes(namespace: &Namespace, peers: &[IpAddr]) -> Vec<Option<u16>> {
-    let ask = |peer: &IpAddr| {
-        let any: IpAddr =
-            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let error = UdpSocket::bind((any, 0)).ok()?.connect((*peer, DISCARD)).err()?;
-        let errno = error.raw_os_error().filter(|errno| NO_ROUTE.contains(errno))?;
-        u16::try_from(errno).ok()
-    };
-    namespace.enter(|| peers.iter().map(ask).collect()).unwrap_or_default()
-}
-
-/// Any port will do: nothing is sent.
-const DISCARD: u16 = 9;
-/// How connect() says that there is no route; EINVAL: a route of type blackhole, EACCES: prohibit.
-const NO_ROUTE: [i32; 4] = [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EINVAL, libc::EACCES];

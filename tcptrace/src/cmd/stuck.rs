@@ -140,7 +140,7 @@ impl Show for Output {
                     wire::finding::line(
                         &mut self.line,
                         &mut self.wall,
-                        &mut self.places,
+                        &self.places,
                         scene.taken.from_ns,
                         finding,
                     )?;
@@ -148,7 +148,7 @@ impl Show for Output {
                 wire::finding::end(&mut self.line, &mut self.wall, scene, &diagnosis, notes)?;
             }
             Format::Text => {
-                let made_in = made_in(&mut self.places, &diagnosis);
+                let made_in = made_in(&self.places, &diagnosis);
                 let page = view::finding::Page {
                     palette: &self.palette,
                     verbose: self.verbose,
@@ -168,7 +168,7 @@ impl Show for Output {
 }
 
 /// Where sockets were made that nobody is known to own.
-pub(super) fn made_in(places: &mut Places, diagnosis: &Diagnosis) -> HashMap<u64, String> {
+pub(super) fn made_in(places: &Places, diagnosis: &Diagnosis) -> HashMap<u64, String> {
     let unowned = diagnosis.findings.iter().map(|finding| &finding.subject);
     let unowned = unowned.filter(|subject| subject.owner.is_none() && subject.closed_by.is_none());
     let ids: HashSet<u64> = unowned.filter_map(|subject| subject.cgroup).collect();

@@ -7,15 +7,14 @@ use crate::{
     event::{Direction, TcpState},
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
     run::{
-        Next, Sink, Wanted,
+        Next, Origin, Sink, Started, Wanted,
         report::{Resync, Why},
     },
     source::{
         btf::KERNEL_BTF,
         filter::FilterSpec,
-        live::{boot_time_ns, wall_offset_ns},
-        load::{HookChoice, LoadOptions, Loaded, MIN_RING_BYTES, RetransmitChoice},
-        privileges::kernel_version,
+        load::{HookChoice, LoadOptions, MIN_RING_BYTES, RetransmitChoice},
+        surroundings::Surroundings,
     },
     summary::{LostCounts, Summary},
     tell,
@@ -196,6 +195,8 @@ pub struct Output {
     lines: Lines,
     wall: Wall,
     places: Places,
+    /// What is shown is not happening now.
+    replayed: bool,
     /// The line that is being made: serialising into a plain vector is fastest.
     line: Vec<u8>,
     /// Complete lines.
@@ -207,7 +208,7 @@ const BATCH_BYTES: usize = 64 << 10;
 
 impl Output {
     /// Output as the arguments want it.
-    pub fn new(args: &TraceArgs, choice: Choice) -> Self {
+    pub fn new(args: &TraceArgs, choice: Choice, origin: &Origin) -> Self {
         let palette = Palette::new(args.color);
         Self {
             format: args.format,
@@ -215,8 +216,9 @@ impl Output {
             shown: 0,
             palette,
             lines: Lines::new(palette),
-            wall: Wall::new(wall_offset_ns()),
-            places: Places::new(),
+            wall: origin.wall(),
+            places: origin.places.clone(),
+            replayed: origin.replayed,
             line: Vec::with_capacity(1024),
             buffer: BytesMut::with_capacity(2 * BATCH_BYTES),
         }
@@ -226,30 +228,29 @@ impl Output {
     ///
     /// # Errors
     /// Standard output's.
-    pub fn begin(&mut self, loaded: &Loaded) -> io::Result<()> {
-        let hooks = loaded.outcomes.iter().map(|outcome| {
-            let way = outcome.way.map(|way| way.to_string());
-            (outcome.hook.target.to_owned(), way.map_or(serde_json::Value::Null, Into::into))
-        });
+    pub fn begin(&mut self, started: &Started) -> io::Result<()> {
         match self.format {
             Format::Json => {
-                let identity = if loaded.cookies { "cookie" } else { "generation" };
+                let hooks = started.hooks.iter().map(|hook| {
+                    let way = hook.way.clone();
+                    (hook.target.clone(), way.map_or(serde_json::Value::Null, Into::into))
+                });
+                let identity = if started.capabilities.cookies { "cookie" } else { "generation" };
                 let body = serde_json::json!({
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "kernel": kernel_version().0,
+                    "version": started.version,
+                    "kernel": started.kernel,
                     "hooks": serde_json::Value::Object(hooks.collect()),
                     "identity": identity,
                 });
-                wire::start(&mut self.line, &mut self.wall, boot_time_ns(), body)?;
+                wire::start(&mut self.line, &mut self.wall, started.began_ns, body)?;
             }
             Format::Text => {
-                let state = loaded.way_of("state").map(|way| way.to_string()).unwrap_or_default();
-                let missing: Vec<_> =
-                    loaded.outcomes.iter().filter(|o| o.way.is_none() && !o.hook.is_probe()).collect();
-                tell!("watching through {state}; Ctrl-C stops and prints the summary");
-                for outcome in missing {
-                    let hook = outcome.hook;
-                    tell!("no {}: {} (see tcptrace doctor)", hook.tells, hook.without);
+                if !self.replayed {
+                    let state = &started.state_way;
+                    tell!("watching through {state}; Ctrl-C stops and prints the summary");
+                }
+                for (tells, without) in started.hooks.iter().filter_map(|hook| hook.missing.as_ref()) {
+                    tell!("no {tells}: {without} (see tcptrace doctor)");
                 }
                 if !self.choice.summary_only {
                     self.lines.header(&mut self.line)?;
@@ -287,7 +288,7 @@ impl Output {
     pub fn findings(&mut self, taken_ns: u64, findings: Vec<Finding>) -> io::Result<()> {
         match self.format {
             Format::Json => findings.iter().try_for_each(|finding| {
-                wire::finding::line(&mut self.line, &mut self.wall, &mut self.places, taken_ns, finding)
+                wire::finding::line(&mut self.line, &mut self.wall, &self.places, taken_ns, finding)
             })?,
             Format::Text => {
                 let page = view::finding::Page::plain(&self.palette);
@@ -303,7 +304,7 @@ impl Output {
     /// Standard output's; a broken pipe is none.
     pub fn end(&mut self, summary: &Summary) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => wire::summary(&mut self.line, &mut self.wall, boot_time_ns(), summary)?,
+            Format::Json => wire::summary(&mut self.line, &mut self.wall, summary.ended_ns, summary)?,
             Format::Text => view::summary::write(&mut self.line, &self.palette, summary)?,
         }
         quietly(self.flush()).map(drop)
@@ -326,7 +327,7 @@ impl Sink for Output {
             return Ok(Next::Continue);
         }
         match self.format {
-            Format::Json => wire::entry(&mut self.line, &mut self.wall, &mut self.places, entry)?,
+            Format::Json => wire::entry(&mut self.line, &mut self.wall, &self.places, entry)?,
             Format::Text => self.lines.entry(&mut self.line, &mut self.wall, entry)?,
         }
         // Sights and states come on top of what happens: they are not counted.
@@ -358,7 +359,7 @@ impl Sink for Output {
         Ok(())
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
+    fn resynced(&mut self, now_ns: u64, resync: &Resync, _: &mut dyn Surroundings) -> io::Result<Next> {
         match self.format {
             Format::Json if !self.choice.tells_resync(resync) => {}
             Format::Json => wire::resync(&mut self.line, &mut self.wall, now_ns, resync)?,

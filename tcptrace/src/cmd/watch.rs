@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cli,
-    run::{Run, Signals},
+    run::{Origin, Run, Signals},
     source::{filter::FilterSpec, live::Live, netns},
 };
 use anyhow::Context;
@@ -66,13 +66,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     super::block_on(async {
         let signals = Signals::listen()?;
         let live = Live::start(&options)?;
-        let mut output = Output::new(&args.trace, choice);
-        if let Some(loaded) = live.loaded()
-            && !quietly(output.begin(loaded))?
-        {
+        let run = Run::new(signals, live, args.trace.wanted(options.filter));
+        let mut output = Output::new(&args.trace, choice, &Origin::live(run.started()));
+        if !quietly(output.begin(run.started()))? {
             return Ok(());
         }
-        let run = Run::new(signals, live, args.trace.wanted(options.filter));
         let stopped = run.until_stopped(args.duration, std::future::pending(), &mut output).await;
         let summary = stopped.context("cannot write to standard output")?;
         output.end(&summary)?;

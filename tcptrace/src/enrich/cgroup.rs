@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,13 +23,19 @@ const WALK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 const MAX_DEPTH: usize = 32;
 
 /// Remembers places, those of groups that are gone included: a connection may outlive its service's group in our tables.
-pub struct Places {
+/// Copies share what they remember.
+#[derive(Clone)]
+pub struct Places(Arc<Mutex<Remembered>>);
+
+struct Remembered {
     mount: Option<PathBuf>,
     by_id: LruCache<u64, Arc<Place>>,
     /// By pid; with the process, because pids are used again.
     by_process: LruCache<u32, (Arc<Process>, Option<Arc<Place>>)>,
     walked: Option<Instant>,
     every: Duration,
+    /// Of another time or machine: nothing is looked up.
+    recorded: bool,
 }
 
 impl Default for Places {
@@ -41,16 +47,55 @@ impl Default for Places {
 impl Places {
     /// Knows nothing yet; the first question makes it look.
     pub fn new() -> Self {
-        Self::below(cgroups::mount())
+        Self::of_mount(cgroups::mount(), false)
     }
 
-    fn below(mount: Option<PathBuf>) -> Self {
+    /// Of a recording: knows what it is told, and never looks.
+    pub fn recorded() -> Self {
+        Self::of_mount(None, true)
+    }
+
+    fn of_mount(mount: Option<PathBuf>, recorded: bool) -> Self {
         let (by_id, by_process) = (LruCache::new(MAX_PLACES), LruCache::new(MAX_PROCESSES));
-        Self { mount, by_id, by_process, walked: None, every: WALK_AT_MOST_EVERY }
+        let remembered =
+            Remembered { mount, by_id, by_process, walked: None, every: WALK_AT_MOST_EVERY, recorded };
+        Self(Arc::new(Mutex::new(remembered)))
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where this process was when it was first asked for: cheap enough for every line of output.
-    pub fn of_owner(&mut self, process: &Arc<Process>) -> Option<Arc<Place>> {
+    pub fn of_owner(&self, process: &Arc<Process>) -> Option<Arc<Place>> {
+        self.remembered().of_owner(process)
+    }
+
+    /// Where this process is: by its cgroup, or, where that says nothing (cgroup v1, hybrid hosts, groups outside of our
+    /// cgroup namespace), by what /proc says about its pid now. `None`: unknown, or it has ended.
+    pub fn find(&self, process: &Process) -> Option<Arc<Place>> {
+        self.remembered().find(process)
+    }
+
+    /// The place of the cgroup with this v2 id; 0 is none.
+    pub fn of(&self, id: u64) -> Option<Arc<Place>> {
+        self.remembered().of(id)
+    }
+
+    /// Tells the path of a cgroup.
+    pub fn learn_cgroup(&self, id: u64, path: &str) {
+        self.remembered().remember(id, path);
+    }
+
+    /// Tells where a process was.
+    pub fn learn_process(&self, process: Process, path: Option<&str>) {
+        let place = path.map(|path| Arc::new(Place::parse(path)));
+        self.remembered().by_process.insert(process.pid, (Arc::new(process), place));
+    }
+}
+
+impl Remembered {
+    fn of_owner(&mut self, process: &Arc<Process>) -> Option<Arc<Place>> {
         if let Some((known, place)) = self.by_process.get(&process.pid)
             && known == process
         {
@@ -61,9 +106,7 @@ impl Places {
         place
     }
 
-    /// Where this process is: by its cgroup, or, where that says nothing (cgroup v1, hybrid hosts, groups outside of our
-    /// cgroup namespace), by what /proc says about its pid now. `None`: unknown, or it has ended.
-    pub fn find(&mut self, process: &Process) -> Option<Arc<Place>> {
+    fn find(&mut self, process: &Process) -> Option<Arc<Place>> {
         let known = self.of(process.cgroup);
         match known {
             Some(place) if !place.is_root() => Some(place),
@@ -72,15 +115,14 @@ impl Places {
         }
     }
 
-    /// The place of the cgroup with this v2 id; 0 is none.
-    pub fn of(&mut self, id: u64) -> Option<Arc<Place>> {
+    fn of(&mut self, id: u64) -> Option<Arc<Place>> {
         if id == 0 {
             return None;
         }
         if let Some(place) = self.by_id.get(&id) {
             return Some(Arc::clone(place));
         }
-        if self.walked.is_some_and(|walked| walked.elapsed() < self.every) {
+        if self.recorded || self.walked.is_some_and(|walked| walked.elapsed() < self.every) {
             return None;
         }
         self.walk();
@@ -89,7 +131,10 @@ impl Places {
 
     /// The place of a process by its pid, as /proc shows it: right as long as the process lives. With cgroup v1 that is
     /// its place in systemd's hierarchy, or where that says nothing the longest of the controllers' paths.
-    pub fn of_process(&self, pid: u32) -> Option<Arc<Place>> {
+    fn of_process(&self, pid: u32) -> Option<Arc<Place>> {
+        if self.recorded {
+            return None;
+        }
         let lines = cgroups::lines_of(pid)?;
         Some(Arc::new(Place::parse(best_path(&lines)?)))
     }
@@ -171,7 +216,7 @@ mod tests {
         let tree = Tree::new("places");
         let nginx = tree.make("system.slice/nginx.service");
         fs::write(tree.0.join("cgroup.procs"), "").unwrap();
-        let mut places = Places::below(Some(tree.0.clone()));
+        let places = Places::of_mount(Some(tree.0.clone()), false);
         let place = places.of(nginx).unwrap();
         assert_eq!((&*place.path, place.name()), ("/system.slice/nginx.service", "nginx.service"));
         assert!(places.of(fs::metadata(&tree.0).unwrap().ino()).unwrap().is_root());
@@ -181,14 +226,14 @@ mod tests {
         let redis = tree.make("system.slice/redis.service");
         assert_eq!(places.of(redis), None);
         fs::remove_dir(tree.0.join("system.slice/nginx.service")).unwrap();
-        places.every = Duration::ZERO;
+        places.remembered().every = Duration::ZERO;
         assert_eq!(places.of(redis).unwrap().name(), "redis.service");
         assert_eq!(places.of(nginx), Some(place));
     }
 
     #[test]
     fn without_a_hierarchy_nothing_is_known_but_processes_are() {
-        let mut places = Places::below(None);
+        let places = Places::of_mount(None, false);
         assert_eq!(places.of(1), None);
         let me = Process { pid: std::process::id(), uid: 0, cgroup: 0, comm: "me".into() };
         assert!(places.find(&me).is_some());

@@ -16,6 +16,7 @@ use crate::{
     event::{Ends, TcpState},
     sight::{Kind, Sight, Taken},
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// TIME_WAIT lasts this long, whatever anybody configures (TCP_TIMEWAIT_LEN, every kernel).
@@ -36,7 +37,7 @@ const SETTLE_NS: u64 = 5_000_000;
 const MAX_PEERS: usize = 8;
 
 /// What the namespace's settings say about minisockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// `tcp_fin_timeout`, in nanoseconds.
     pub fin_timeout_ns: u64,

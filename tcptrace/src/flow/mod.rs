@@ -37,7 +37,7 @@ pub const DEFAULT_MAX_FLOWS: usize = 262_144;
 const MAX_SIDE_TABLE: usize = 65_536;
 
 /// What the source can do, which decides how flows are told apart and what silence means.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Capabilities {
     /// Every event of a full socket carries its cookie.
     pub cookies: bool,

@@ -14,6 +14,7 @@ use crate::{
     sight::{Kind, Sight, Taken, TimerKind},
 };
 use hashbrown::HashSet;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A half-open request that nobody can ask about is taken for gone after this: the kernel's own limit with the default
@@ -49,7 +50,7 @@ impl Bound {
 }
 
 /// What a dump came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconciled {
     /// Sockets that passed the filter.
     pub sockets: u64,

@@ -2,12 +2,13 @@
 //! every so often. An answer is folded only when every event before it has been.
 
 use super::{
-    BATCH, Looked, Next, Run, Sink,
+    BATCH, Next, Run, Sink,
+    core::Input,
     look::list,
     report::{Broken, Resync, Why},
 };
 use crate::{
-    flow::{Limits, Question, minisocket::FIN_TIMEOUT_NS},
+    flow::{Limits, Question, Reconciled, minisocket::FIN_TIMEOUT_NS},
     sight::{Kind, Sight},
     source::{
         filter::FilterSpec,
@@ -16,7 +17,6 @@ use crate::{
         netns,
     },
 };
-use hashbrown::HashSet;
 use std::{io, thread, time::Duration};
 
 /// Questions asked between two looks at the ring, of some 3 us each: what is beyond is inferred.
@@ -83,45 +83,35 @@ impl Schedule {
 impl Run {
     /// Asks what the ledger wants to know, as far as there is time for it.
     pub(super) fn ask(&mut self, now_ns: u64, sink: &mut impl Sink) -> io::Result<Next> {
-        let mut questions = std::mem::take(&mut self.questions);
-        self.ledger.questions(now_ns, QUESTIONS, &mut questions);
-        self.put(&questions, sink)?;
-        questions.clear();
-        self.questions = questions;
-        self.ledger.overdue(now_ns, &mut self.entries);
+        if self.core.ledger().next_due_ns().is_none_or(|due_ns| due_ns > now_ns) {
+            return Ok(Next::Continue);
+        }
+        self.take(&Input::Ask { now_ns, most: QUESTIONS }, sink)?;
+        self.put(QUESTIONS, sink)?;
+        let next = self.take_through(&Input::Overdue { now_ns }, sink);
         self.sockets.release();
-        self.hand_over(sink)
+        next
     }
 
-    fn put(&mut self, questions: &[Question], sink: &mut impl Sink) -> io::Result<Next> {
+    /// Puts at most so many of the ledger's questions to the kernel.
+    fn put(&mut self, most: usize, sink: &mut impl Sink) -> io::Result<Next> {
         let sockets = &mut self.sockets;
-        let look = |question: &Question| sockets.look(question.netns, &question.ends, question.cookie);
-        let answers: Vec<_> = questions.iter().map(look).collect();
-        if !questions.is_empty() {
-            self.drain_before(boot_time_ns(), sink)?;
+        let look = |question: &Question| {
+            (question.cookie, sockets.look(question.netns, &question.ends, question.cookie))
+        };
+        let answers: Vec<_> = self.core.questions().iter().take(most).map(look).collect();
+        if answers.is_empty() {
+            return Ok(Next::Continue);
         }
-        let now_ns = boot_time_ns();
-        for (question, answer) in questions.iter().zip(answers) {
-            match answer {
-                Some((sight, taken)) => {
-                    self.ledger.answer(question, sight.as_ref(), taken, &mut self.entries);
-                }
-                None => self.ledger.unanswered(question, now_ns, &mut self.entries),
-            }
-        }
-        self.hand_over(sink)
+        self.drain_before(boot_time_ns(), sink)?;
+        self.take_through(&Input::Answers { now_ns: boot_time_ns(), answers: &answers }, sink)
     }
 
     /// Folds every event that happened before this time.
     fn drain_before(&mut self, time_ns: u64, sink: &mut impl Sink) -> io::Result<Next> {
         loop {
-            let (ledger, entries) = (&mut self.ledger, &mut self.entries);
-            let mut last_ns = 0;
-            let count = self.live.drain(BATCH, |event| {
-                last_ns = event.head().time_ns;
-                ledger.fold(event, entries);
-            });
-            let next = self.hand_over(sink)?;
+            let (count, last_ns) = self.records(sink);
+            let next = self.core.hand_over(sink)?;
             if count < BATCH || last_ns >= time_ns || next == Next::Enough {
                 return Ok(next);
             }
@@ -139,16 +129,11 @@ impl Run {
     /// Shows every connection as the ledger has it, then asks for all sockets.
     pub(super) fn show_all(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
         let now_ns = boot_time_ns();
-        if self.drain_before(now_ns, sink)? == Next::Enough {
+        if self.drain_before(now_ns, sink)? == Next::Enough
+            || self.take(&Input::States { now_ns }, sink)? == Next::Enough
+        {
             return Ok(Next::Enough);
         }
-        let mut written = Ok(Next::Continue);
-        self.ledger.states(now_ns, |entry| {
-            if written.is_ok() {
-                written = sink.entry(&entry);
-            }
-        });
-        written?;
         self.resync(Why::Asked, sink)
     }
 
@@ -161,14 +146,11 @@ impl Run {
         sink: &mut impl Sink,
     ) -> io::Result<Option<Next>> {
         let Some(diag) = self.sockets.take(netns) else { return Ok(None) };
-        let listed = list(diag, broken, |batch, taken| {
+        let listed = list(diag, broken, |sights, taken| {
             let next = self.drain_before(taken.to_ns, sink)?;
-            for sight in batch.iter().filter(|sight| concerns(&self.filter, sight)) {
-                let holder = holders.get(sight.inode);
-                self.ledger.sight(sight, taken, holder.map(|holder| &holder.process), &mut self.entries);
-                sink.looked_at(&Looked { sight, taken, holder, ledger: &self.ledger });
-            }
-            if self.hand_over(sink)? == Next::Enough || next == Next::Enough {
+            sights.retain(|sight| concerns(&self.filter, sight));
+            let after = self.take_through(&Input::Sights { taken, sights, holders }, sink)?;
+            if after == Next::Enough || next == Next::Enough {
                 return Ok(Next::Enough);
             }
             sink.flush().map(|()| Next::Continue)
@@ -204,48 +186,47 @@ impl Run {
         if next == Next::Enough {
             return Ok(next);
         }
-        for (netns, limits) in settings {
+        let limits = |(netns, limits): (u32, netns::Limits)| {
             let fin_timeout_ns = limits.fin_timeout_ns.unwrap_or(FIN_TIMEOUT_NS);
-            self.ledger.set_limits(netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets });
-        }
-        self.ledger.begin_round();
-        sink.looking();
-        let mut covered = HashSet::new();
+            (netns, Limits { fin_timeout_ns, max_minisockets: limits.max_tw_buckets })
+        };
+        let settings: Vec<_> = settings.into_iter().map(limits).collect();
+        self.take(&Input::Settings(&settings), sink)?;
+        self.take(&Input::Looking, sink)?;
+        let mut covered = Vec::new();
         let mut unread = self.sockets.unreachable();
         let mut broken = Broken::default();
         for (netns, in_use) in self.sockets.namespaces() {
             if !in_use {
-                covered.insert(netns);
+                covered.push(netns);
                 continue;
             }
-            match self.dump(netns, &holders, &mut broken, sink) {
-                Ok(Some(after)) => {
+            match self.dump(netns, &holders, &mut broken, sink)? {
+                Some(after) => {
                     next = after;
-                    covered.insert(netns);
+                    covered.push(netns);
                 }
-                Ok(None) => unread += 1,
-                Err(error) => return Err(error),
+                None => unread += 1,
             }
             if next == Next::Enough {
                 return Ok(next);
             }
         }
-        let unseen = self.ledger.unseen(|netns| covered.contains(&netns), began_ns);
-        for some in unseen.chunks(VANISHED) {
-            next = self.put(some, sink)?;
+        self.take(&Input::Unseen { covered: &covered, began_ns }, sink)?;
+        while !self.core.questions().is_empty() {
+            next = self.put(VANISHED, sink)?;
         }
-        self.ledger.end_round();
-        let ended_ns = boot_time_ns();
-        self.schedule.done(ended_ns, cpu_time_ns().saturating_sub(began_cpu_ns));
-        let resync = Resync {
+        let now_ns = boot_time_ns();
+        self.schedule.done(now_ns, cpu_time_ns().saturating_sub(began_cpu_ns));
+        let round = Resync {
             why,
-            duration_ns: ended_ns.saturating_sub(began_ns),
+            duration_ns: now_ns.saturating_sub(began_ns),
             namespaces: covered.len() as u64,
             unread,
             broken,
-            reconciled: self.ledger.reconciled(),
+            reconciled: Reconciled::default(),
         };
-        let enough = sink.resynced(ended_ns, &resync)?;
+        let enough = self.take(&Input::Looked { now_ns, round }, sink)?;
         sink.flush()?;
         Ok(if enough == Next::Enough { enough } else { next })
     }

@@ -1,18 +1,20 @@
 //! One look at all sockets without a trace: for whoever may not trace, or need not.
 
 use super::{
-    Looked, Next, Sink,
+    Next, Sink, Started,
     ask::concerns,
+    core::{Core, Input},
     report::{Broken, Resync, Why},
 };
 use crate::{
-    flow::{Capabilities, DEFAULT_MAX_FLOWS, Ledger},
+    flow::{DEFAULT_MAX_FLOWS, Reconciled},
     sight::{Sight, Taken},
     source::{
         filter::FilterSpec,
         live::boot_time_ns,
         sockdiag::{Ahead, Detail, Query, SockDiag, States},
         sockets::Sockets,
+        surroundings::LiveSurroundings,
     },
 };
 use std::io;
@@ -20,19 +22,31 @@ use std::io;
 /// Looks again and again, and remembers what it saw.
 pub struct Looks {
     sockets: Sockets,
-    ledger: Ledger,
+    core: Core,
+    surroundings: LiveSurroundings,
+    started: Started,
     filter: FilterSpec,
 }
 
 impl Looks {
     /// Nothing looked at yet.
     pub fn new(filter: FilterSpec) -> Self {
-        let capabilities = Capabilities { cookies: true, all_states: true, ..Capabilities::default() };
-        let ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
-        Self { sockets: Sockets::new(&filter.netns, true), ledger, filter }
+        let started = Started::without_trace(boot_time_ns(), DEFAULT_MAX_FLOWS);
+        Self {
+            sockets: Sockets::new(&filter.netns, true),
+            core: Core::new(&started),
+            surroundings: LiveSurroundings::new(&filter.netns),
+            started,
+            filter,
+        }
     }
 
-    /// Looks at every socket that the filter lets through.
+    /// When it began.
+    pub fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// Looks at every socket that the filter lets through. The sink gets no entries: nothing is known to have happened.
     ///
     /// # Errors
     /// The sink's.
@@ -40,23 +54,19 @@ impl Looks {
         let began_ns = boot_time_ns();
         self.sockets.refresh();
         let holders = self.sockets.holders();
-        self.ledger.begin_round();
-        sink.looking();
-        let (mut broken, mut entries) = (Broken::default(), Vec::new());
+        let (core, around) = (&mut self.core, &mut self.surroundings);
+        core.take(&Input::Looking, around, sink)?;
+        let mut broken = Broken::default();
         let (mut read, mut unread) = (0, self.sockets.unreachable());
         for (netns, _) in self.sockets.namespaces().into_iter().filter(|(_, in_use)| *in_use) {
             let Some(diag) = self.sockets.take(netns) else {
                 unread += 1;
                 continue;
             };
-            let listed = list(diag, &mut broken, |batch, taken| {
-                for sight in batch.iter().filter(|sight| concerns(&self.filter, sight)) {
-                    let holder = holders.get(sight.inode);
-                    self.ledger.sight(sight, taken, holder.map(|holder| &holder.process), &mut entries);
-                    sink.looked_at(&Looked { sight, taken, holder, ledger: &self.ledger });
-                }
-                entries.clear();
-                Ok(Next::Continue)
+            let listed = list(diag, &mut broken, |sights, taken| {
+                sights.retain(|sight| concerns(&self.filter, sight));
+                core.take(&Input::Sights { taken, sights, holders: &holders }, around, sink)?;
+                core.hand_over(sink)
             });
             listed.diag.into_iter().for_each(|diag| self.sockets.put_back(diag));
             match listed.next? {
@@ -64,17 +74,16 @@ impl Looks {
                 None => unread += 1,
             }
         }
-        self.ledger.end_round();
-        let ended_ns = boot_time_ns();
-        let resync = Resync {
+        let now_ns = boot_time_ns();
+        let round = Resync {
             why: Why::Asked,
-            duration_ns: ended_ns.saturating_sub(began_ns),
+            duration_ns: now_ns.saturating_sub(began_ns),
             namespaces: read,
             unread,
             broken,
-            reconciled: self.ledger.reconciled(),
+            reconciled: Reconciled::default(),
         };
-        sink.resynced(ended_ns, &resync)
+        core.take(&Input::Looked { now_ns, round }, around, sink)
     }
 }
 
@@ -90,7 +99,7 @@ pub(super) struct Listed {
 pub(super) fn list(
     diag: SockDiag,
     broken: &mut Broken,
-    mut take: impl FnMut(&[Sight], Taken) -> io::Result<Next>,
+    mut take: impl FnMut(&mut Vec<Sight>, Taken) -> io::Result<Next>,
 ) -> Listed {
     let netns = diag.netns();
     // Read on another thread: what is to be done with each socket takes half as long as to list it.
@@ -106,7 +115,7 @@ pub(super) fn list(
     while let Ok(Next::Continue) = next
         && let Some(taken) = dump.next_batch(&mut batch)
     {
-        next = take(&batch, taken);
+        next = take(&mut batch, taken);
     }
     let (diag, result) = dump.end();
     match &result {

@@ -1,32 +1,34 @@
-//! The one loop: wait, drain, fold, ask, hand the entries on. Everything that can wake the program stands in `wake.rs`,
-//! everything that is asked of the kernel in `ask.rs`.
+//! The one loop: wait, drain, ask, and give all of it to the [`core`], which hands the entries on. Everything that can wake
+//! the program stands in `wake.rs`, everything that is asked of the kernel in `ask.rs`.
 
 mod ask;
+pub mod core;
 pub mod look;
+mod origin;
 pub mod report;
+mod sink;
+mod started;
 mod wake;
 
+pub use origin::Origin;
+pub use sink::{Looked, Next, Reading, Sink};
+pub use started::{Attached, Started, capabilities};
 pub use wake::Signals;
 
+use self::core::{Core, Input};
 use crate::{
-    flow::{Capabilities, Entry, Ledger, Question, totals::Matrix},
-    sight::{Sight, Taken},
     source::{
         filter::FilterSpec,
-        holders::Holder,
-        hooks::Way,
         live::{Live, boot_time_ns},
-        load::Loaded,
         sockets::Sockets,
+        surroundings::LiveSurroundings,
     },
-    summary::{LostCounts, Summary, exact_matrix},
+    summary::{LostCounts, Summary},
 };
 use ask::Schedule;
-use report::Resync;
 use std::{io, time::Duration};
-use tcptrace_common::counters::Counters;
 use tokio::time::Instant;
-use wake::{Input, Pace, Wake};
+use wake::{Pace, Wake, Woken};
 
 /// After so many empty looks in a row the timer stops, and the kernel wakes us at the next record.
 const IDLE_AFTER: u32 = 50;
@@ -37,102 +39,16 @@ const BATCH: usize = 4096;
 /// Batches between two looks at signals: under full load the ring may never become empty.
 const BATCHES: usize = 16;
 
-/// What a sink wants next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// More.
-    Continue,
-    /// Enough, e.g. `--count` is reached.
-    Enough,
-}
-
-/// Where entries go.
-pub trait Sink {
-    /// One entry. A broken pipe ends the run quietly.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn entry(&mut self, entry: &Entry) -> io::Result<Next>;
-
-    /// Events were lost since the last call.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()>;
-
-    /// The counters were read, as they are every second and once more at the end.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn counted(&mut self, _reading: &Reading<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// The kernel is about to be asked for all its sockets.
-    fn looking(&mut self) {}
-
-    /// A socket that it shows, after the ledger has taken it in.
-    fn looked_at(&mut self, _look: &Looked<'_>) {}
-
-    /// The kernel was asked for all its sockets.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next>;
-
-    /// A batch is complete: show it.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn flush(&mut self) -> io::Result<()>;
-}
-
-/// A socket in the kernel's list, and who knows more of it.
-pub struct Looked<'a> {
-    /// What the kernel shows.
-    pub sight: &'a Sight,
-    /// When.
-    pub taken: Taken,
-    /// Who has its descriptor.
-    pub holder: Option<&'a Holder>,
-    /// What events told: [`Ledger::told`].
-    pub ledger: &'a Ledger,
-}
-
-/// What the kernel counted up to a moment, and what the ledger knows then.
-pub struct Reading<'a> {
-    /// When, on the boot-time clock, in nanoseconds.
-    pub now_ns: u64,
-    /// The kernel's counters; they only grow.
-    pub counters: &'a Counters,
-    /// What was lost since the beginning.
-    pub lost: LostCounts,
-    /// Every flow, as it is now.
-    pub ledger: &'a Ledger,
-    /// Nothing is traced any more: flows that are open now stay so.
-    pub last: bool,
-}
-
-impl Reading<'_> {
-    /// Transitions by pair of states, exact even when records were lost.
-    pub fn matrix(&self) -> Matrix {
-        exact_matrix(self.counters, self.ledger.totals())
-    }
-}
-
 /// A trace from a started source to a sink.
 pub struct Run {
     signals: Signals,
     live: Live,
-    ledger: Ledger,
-    entries: Vec<Entry>,
-    started_ns: u64,
-    lost: LostCounts,
-    calls: bool,
+    core: Core,
+    started: Started,
     filter: FilterSpec,
     sockets: Sockets,
+    surroundings: LiveSurroundings,
     schedule: Schedule,
-    questions: Vec<Question>,
 }
 
 /// What a run needs to know beside its source.
@@ -153,23 +69,23 @@ impl Run {
     pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
         let Wanted { filter, max_flows, resync, eager } = wanted;
         let all_states = filter.states.is_empty();
-        let attached = |stem| live.loaded().and_then(|loaded| loaded.way_of(stem));
-        let capabilities = capabilities(live.loaded(), all_states);
-        let started_ns = boot_time_ns();
-        let calls = attached("retransmit_call") == Some(Way::Kprobe);
+        let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
+        started.never_asked = resync.is_none();
         Self {
             signals,
-            ledger: Ledger::new(capabilities, max_flows, started_ns),
+            core: Core::new(&started),
             live,
-            entries: Vec::new(),
-            started_ns,
-            lost: LostCounts::default(),
-            calls,
+            started,
             sockets: Sockets::new(&filter.netns, resync.is_some()),
+            surroundings: LiveSurroundings::new(&filter.netns),
             filter,
             schedule: if all_states { Schedule::new(resync, eager) } else { Schedule::once(resync) },
-            questions: Vec::new(),
         }
+    }
+
+    /// How it began.
+    pub fn started(&self) -> &Started {
+        &self.started
     }
 
     /// Runs until a signal, the end of `duration`, the end of `stop`, or a sink that has enough; then detaches, hands
@@ -194,16 +110,16 @@ impl Run {
         let mut empty_looks = 0;
         while open {
             match wake.next(&mut self.signals, &mut self.live, stop.as_mut()).await? {
-                Input::Stop => break,
-                Input::Ask => {
+                Woken::Stop => break,
+                Woken::Ask => {
                     open = self.show_all(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?
                 }
-                Input::Drain => match self.drain(sink) {
+                Woken::Drain => match self.drain(sink) {
                     Ok(Drained { records, full, next }) => {
                         open = next == Next::Continue;
                         empty_looks = if records > 0 { 0 } else { empty_looks + 1 };
                         wake.pace = if full { Pace::Now } else { self.pace(empty_looks) };
-                        wake.due_ns = self.ledger.next_due_ns();
+                        wake.due_ns = self.core.ledger().next_due_ns();
                     }
                     Err(error) => open = broken_pipe(error)?,
                 },
@@ -232,21 +148,40 @@ impl Run {
         }
     }
 
+    fn take(&mut self, input: &Input<'_>, sink: &mut impl Sink) -> io::Result<Next> {
+        self.core.take(input, &mut self.surroundings, sink)
+    }
+
+    /// The same, and what came of it is handed over.
+    fn take_through(&mut self, input: &Input<'_>, sink: &mut impl Sink) -> io::Result<Next> {
+        self.take(input, sink)?;
+        self.core.hand_over(sink)
+    }
+
+    /// Takes what is in the ring, a batch at most. Returns how many records there were, and the time of the last.
+    fn records(&mut self, sink: &mut impl Sink) -> (usize, u64) {
+        let (core, mut last_ns) = (&mut self.core, 0);
+        let count = self.live.drain(BATCH, |event, bytes, slept_ns| {
+            sink.record(bytes, slept_ns);
+            last_ns = event.head().time_ns;
+            core.event(event);
+        });
+        (count, last_ns)
+    }
+
     /// Empties the ring, or a good part of it.
     fn drain(&mut self, sink: &mut impl Sink) -> io::Result<Drained> {
         // Everything before this moment is in the ring, so closes may be judged up to here.
         let now_ns = boot_time_ns();
         let mut drained = Drained { records: 0, full: true, next: Next::Continue };
         for _ in 0..BATCHES {
-            let ledger = &mut self.ledger;
-            let entries = &mut self.entries;
-            let count = self.live.drain(BATCH, |event| ledger.fold(event, entries));
+            let (count, _) = self.records(sink);
             drained.records += count;
             drained.full = count == BATCH;
             if !drained.full {
-                self.ledger.tick(now_ns, &mut self.entries);
+                self.take(&Input::Tick { now_ns }, sink)?;
             }
-            drained.next = self.hand_over(sink)?;
+            drained.next = self.core.hand_over(sink)?;
             if !drained.full && drained.next == Next::Continue {
                 drained.next = self.ask(now_ns, sink)?;
             }
@@ -258,64 +193,33 @@ impl Run {
         Ok(drained)
     }
 
-    fn hand_over(&mut self, sink: &mut impl Sink) -> io::Result<Next> {
-        for entry in self.entries.drain(..) {
-            if sink.entry(&entry)? == Next::Enough {
-                return Ok(Next::Enough);
-            }
-        }
-        Ok(Next::Continue)
-    }
-
+    /// Reads the counters.
     fn count(&mut self, last: bool, sink: &mut impl Sink) -> io::Result<()> {
         let counters = self.live.counters();
         let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
-        let more = lost.since(&self.lost);
-        self.lost = lost;
         let now_ns = boot_time_ns();
-        if more.total() > 0 {
-            self.ledger.lost(now_ns);
+        if self.core.loses(&lost) {
             self.schedule.lost(now_ns);
-            sink.lost(now_ns, &more)?;
         }
-        sink.counted(&Reading { now_ns, counters: &counters, lost, ledger: &self.ledger, last })
+        self.take(&Input::Counted { now_ns, counters: &counters, lost, last }, sink).map(drop)
     }
 
     fn finish(mut self, open: bool, sink: &mut impl Sink) -> io::Result<Summary> {
         let ended_ns = boot_time_ns();
         self.live.detach();
-        let ledger = &mut self.ledger;
-        let entries = &mut self.entries;
-        while self.live.drain(BATCH, |event| ledger.fold(event, entries)) == BATCH {}
-        self.ledger.finish(&mut self.entries);
-        let open_flows = [self.ledger.open_flows(), self.ledger.minisockets()];
+        while self.records(sink).0 == BATCH {}
         if open {
-            let rest = self.hand_over(sink).and_then(|_| self.count(true, sink)).and_then(|()| sink.flush());
+            let rest = self.take_through(&Input::End { now_ns: ended_ns }, sink);
+            let rest = rest.and_then(|_| self.count(true, sink)).and_then(|()| sink.flush());
             rest.map(|()| true).or_else(broken_pipe)?;
+        } else {
+            // Nobody wants to know any more, but the summary counts all.
+            self.core.finish();
+            let counters = self.live.counters();
+            let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
+            self.core.last_counted(&counters, lost);
         }
-        let counters = self.live.counters();
-        let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable());
-        let totals = self.ledger.totals().clone();
-        Ok(Summary::new(
-            ended_ns.saturating_sub(self.started_ns),
-            &counters,
-            totals,
-            lost,
-            self.calls,
-            open_flows,
-        ))
-    }
-}
-
-/// What the attached hooks can tell. `all_states`: no `--state`.
-pub fn capabilities(loaded: Option<&Loaded>, all_states: bool) -> Capabilities {
-    let attached = |stem| loaded.is_some_and(|loaded| loaded.way_of(stem).is_some());
-    Capabilities {
-        cookies: loaded.is_some_and(|loaded| loaded.cookies),
-        resets: attached("send_reset") && attached("receive_reset"),
-        all_states,
-        minisockets: attached("minisocket_timer") && attached("minisocket_end"),
-        requests: attached("request_begin") && attached("request_end"),
+        Ok(self.core.summary(self.started.began_ns, ended_ns, self.started.calls))
     }
 }
 

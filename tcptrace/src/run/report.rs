@@ -1,9 +1,10 @@
 //! What a dump was for, and what it came to: for whoever reads the output.
 
 use crate::flow::Reconciled;
+use serde::{Deserialize, Serialize};
 
 /// Why the kernel was asked for its sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
     /// The trace has just begun.
     Start,
@@ -28,7 +29,7 @@ impl Why {
 }
 
 /// What was wrong with the kernel's answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
     /// Lists that the kernel broke off, and that were begun again.
     pub restarts: u64,
@@ -37,7 +38,7 @@ pub struct Broken {
 }
 
 /// A dump of every namespace we can reach, joined with the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resync {
     /// What for.
     pub why: Why,

@@ -13,7 +13,7 @@ use tokio::{
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
 
 /// Everything that wakes the loop.
-pub(super) enum Input {
+pub(super) enum Woken {
     /// The timer, or a ring that fills up: drain.
     Drain,
     /// Somebody wants to see every connection.
@@ -80,7 +80,7 @@ impl Wake {
         signals: &mut Signals,
         live: &mut Live,
         stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> io::Result<Input> {
+    ) -> io::Result<Woken> {
         let pause = match self.pace {
             Pace::Now => Duration::from_millis(1),
             Pace::Soon => DRAIN_EVERY,
@@ -89,13 +89,13 @@ impl Wake {
         let never = Instant::now() + Duration::from_secs(86_400);
         tokio::select! {
             biased;
-            _ = signals.interrupt.recv() => Ok(Input::Stop),
-            _ = signals.terminate.recv() => Ok(Input::Stop),
-            () = stop => Ok(Input::Stop),
-            () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Input::Stop),
-            _ = signals.ask.recv() => Ok(Input::Ask),
-            full = live.filling_up() => full.map(|()| Input::Drain),
-            () = sleep(pause) => Ok(Input::Drain),
+            _ = signals.interrupt.recv() => Ok(Woken::Stop),
+            _ = signals.terminate.recv() => Ok(Woken::Stop),
+            () = stop => Ok(Woken::Stop),
+            () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Woken::Stop),
+            _ = signals.ask.recv() => Ok(Woken::Ask),
+            full = live.filling_up() => full.map(|()| Woken::Drain),
+            () = sleep(pause) => Ok(Woken::Drain),
         }
     }
 }

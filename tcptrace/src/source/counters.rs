@@ -6,6 +6,7 @@
 //! every value is found by the name that the kernel gives it, so a counter that this kernel lacks is unknown, not 0.
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 
 /// The calling thread's: /proc/net is the first thread's, whatever namespace another has entered.
@@ -13,7 +14,7 @@ const OWN: &str = "/proc/thread-self/net";
 const SYSCTL: &str = "/proc/sys/net/ipv4";
 
 /// Cumulative counters of TCP (`Tcp:` and `TcpExt:`), by the kernel's names. No name is in both tables.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     values: HashMap<Box<str>, u64>,
 }
@@ -56,7 +57,7 @@ fn two_line_table<'a>(text: &'a str, table: &str) -> impl Iterator<Item = (&'a s
 }
 
 /// How many sockets there are, as the kernel counts them itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sockstat {
     /// Full sockets in a state, of this namespace, IPv4 and IPv6.
     pub in_use: Option<u64>,
@@ -103,7 +104,7 @@ fn pair(text: &str, protocol: &str, key: &str) -> Option<u64> {
 }
 
 /// Settings that limit how many sockets there can be; `None` where this namespace does not show them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// `tcp_max_tw_buckets`, of this namespace.
     pub max_tw_buckets: Option<u64>,

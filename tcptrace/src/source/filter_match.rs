@@ -3,11 +3,34 @@
 
 use super::filter::{FilterSpec, Ports};
 use crate::{
-    event::TcpState,
+    event::{Ends, Event, TcpState},
     sight::{Kind, Sight},
 };
 
 impl FilterSpec {
+    /// Whether it wants this event, or may want it: where a port is not known yet the event is marked as undecided. As the
+    /// kernel programs do, but for users, cgroups and states, which events do not tell.
+    pub fn admits(&self, event: &mut Event) -> bool {
+        // The ends of a socket that is destroyed are never known.
+        if matches!(event, Event::Destroy(_)) {
+            return true;
+        }
+        let head = event.head_mut();
+        let Ends { local, remote, lport, rport } = head.ends;
+        if !(self.netns.is_empty() || head.netns == 0 || self.netns.contains(&head.netns)) {
+            return false;
+        }
+        if self.family.is_none_or(|family| family == head.ends.family())
+            && self.address_matches([local, remote])
+            && self.ports_match(lport, rport)
+        {
+            return true;
+        }
+        let incomplete = lport == 0 || rport == 0;
+        head.undecided |= incomplete;
+        incomplete
+    }
+
     /// Whether it wants this socket.
     ///
     /// Requests and minisockets have neither a user nor a cgroup: as in the kernel programs those two conditions do not

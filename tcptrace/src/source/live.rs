@@ -77,9 +77,10 @@ impl Live {
         }
     }
 
-    /// Hands up to `most` events over, in the kernel's order. Returns how many records there were; fewer than `most`
+    /// Hands up to `most` events over, in the kernel's order, each with its record and with what lies between the record's
+    /// clock and boot time, in nanoseconds. Returns how many records there were; fewer than `most`
     /// means that the ring is empty.
-    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Event)) -> usize {
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&Event, &[u8], u64)) -> usize {
         // Read for each drain, so that a suspend in between counts. (An event stamped right before it, and drained after
         // it, is told as if it came after.)
         let slept_ns = slept_ns();
@@ -94,7 +95,7 @@ impl Live {
                 // before that is of sockets whose end may fall into the gap.
                 Ok(event)
                     if event.head().time_ns < self.complete_ns && !matches!(event, Event::Transition(_)) => {}
-                Ok(event) => take(&event),
+                Ok(event) => take(&event, &record, slept_ns),
                 Err(error) => {
                     log::debug!("a record cannot be decoded: {error}");
                     self.undecodable += 1;

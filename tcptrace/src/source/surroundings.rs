@@ -2,14 +2,123 @@
 
 use super::{
     counters::{Counters, Settings, Sockstat},
+    details::{DetailSource, SocketDetail, tick_ns},
     live::boot_time_ns,
     netns::{Limits, Namespace, limits},
 };
 use hashbrown::HashMap;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    sync::Arc,
+};
+
+/// What a sink may ask beside the list of sockets: of the machine itself, or of a recording of it.
+pub trait Surroundings {
+    /// Of each namespace; asked for when a list of all sockets begins. One that may not be entered has none.
+    fn settings(&mut self) -> HashMap<u32, Arc<Limits>>;
+    /// How long a tick of the kernel's clock is, in nanoseconds; `None`: unknown.
+    fn tick_ns(&mut self) -> Option<u64>;
+    /// What sockets tell themselves that may end by a timer, by cookie; `None`: they cannot be asked.
+    fn details(&mut self, netns: u32) -> Option<HashMap<u64, SocketDetail>>;
+    /// Whether there is a route to each of these addresses: the errno if not.
+    fn routes(&mut self, netns: u32, peers: &[IpAddr]) -> Vec<Option<u16>>;
+    /// How many sockets each namespace has by the kernel's own count, and what it allows.
+    fn spaces(&mut self) -> Vec<Space>;
+    /// The counters, and those of the list before. Asked for last: afterwards namespaces are let go.
+    fn counters(&mut self) -> HashMap<u32, Pair>;
+    /// Orphans and memory of the whole machine, and their limits.
+    fn whole(&mut self) -> (Sockstat, Settings);
+}
+
+/// What the kernel says of a namespace as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Space {
+    /// Its inode number.
+    pub netns: u32,
+    /// The name people know.
+    pub label: String,
+    /// How many sockets there are.
+    pub sockstat: Sockstat,
+    /// How many there may be.
+    pub settings: Settings,
+}
+
+/// This machine, now.
+pub struct LiveSurroundings {
+    namespaces: Namespaces,
+    /// Loaded when there is something to ask for.
+    details: Option<DetailSource>,
+}
+
+impl LiveSurroundings {
+    /// Of these namespaces, or (if there are none) of all.
+    pub fn new(wanted: &BTreeSet<u32>) -> Self {
+        Self { namespaces: Namespaces::new(wanted), details: None }
+    }
+}
+
+impl Surroundings for LiveSurroundings {
+    fn settings(&mut self) -> HashMap<u32, Arc<Limits>> {
+        self.namespaces.settings()
+    }
+
+    fn tick_ns(&mut self) -> Option<u64> {
+        tick_ns()
+    }
+
+    fn details(&mut self, netns: u32) -> Option<HashMap<u64, SocketDetail>> {
+        let namespace = self.namespaces.namespace(netns)?;
+        match self.details.get_or_insert_with(DetailSource::new).read(namespace) {
+            Ok(details) => Some(details),
+            Err(why) => {
+                log::debug!("no details of the sockets of namespace {netns}: {why}");
+                None
+            }
+        }
+    }
+
+    fn routes(&mut self, netns: u32, peers: &[IpAddr]) -> Vec<Option<u16>> {
+        self.namespaces.namespace(netns).map(|namespace| routes(namespace, peers)).unwrap_or_default()
+    }
+
+    fn spaces(&mut self) -> Vec<Space> {
+        let of = |namespace: &Namespace| {
+            let (sockstat, settings) = namespace.enter(|| (Sockstat::read(), Settings::read())).ok()?;
+            let (netns, label) = (namespace.inode(), namespace.label());
+            Some(Space { netns, label, sockstat: sockstat.ok()?, settings })
+        };
+        self.namespaces.found.iter().filter_map(of).collect()
+    }
+
+    fn counters(&mut self) -> HashMap<u32, Pair> {
+        self.namespaces.counters()
+    }
+
+    fn whole(&mut self) -> (Sockstat, Settings) {
+        machine()
+    }
+}
+
+/// Whether the namespace has a route to each: the errno if not. connect() of a UDP socket looks for one and sends nothing.
+fn routes(namespace: &Namespace, peers: &[IpAddr]) -> Vec<Option<u16>> {
+    let ask = |peer: &IpAddr| {
+        let any: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let error = UdpSocket::bind((any, 0)).ok()?.connect((*peer, DISCARD)).err()?;
+        let errno = error.raw_os_error().filter(|errno| NO_ROUTE.contains(errno))?;
+        u16::try_from(errno).ok()
+    };
+    namespace.enter(|| peers.iter().map(ask).collect()).unwrap_or_default()
+}
+
+/// Any port will do: nothing is sent.
+const DISCARD: u16 = 9;
+/// How connect() says that there is no route; EINVAL: a route of type blackhole, EACCES: prohibit.
+const NO_ROUTE: [i32; 4] = [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EINVAL, libc::EACCES];
 
 /// Reads them again and again. Holds no namespace in between.
-pub struct Surroundings {
+struct Namespaces {
     /// Empty: every namespace.
     wanted: BTreeSet<u32>,
     found: Vec<Namespace>,
@@ -19,7 +128,7 @@ pub struct Surroundings {
 /// The counters of one namespace, and what they were at the look before with its age in nanoseconds.
 pub type Pair = (Counters, Option<(Counters, u64)>);
 
-impl Surroundings {
+impl Namespaces {
     /// Of these namespaces, or (if there are none) of all.
     pub fn new(wanted: &BTreeSet<u32>) -> Self {
         Self { wanted: wanted.clone(), found: Vec::new(), before: HashMap::new() }

@@ -42,7 +42,7 @@ struct TryJson {
 pub fn line(
     out: &mut Vec<u8>,
     wall: &mut Wall,
-    places: &mut Places,
+    places: &Places,
     case: &Case,
     retries: Option<&Retries>,
 ) -> serde_json::Result<()> {

@@ -55,13 +55,13 @@ struct Governs<'a> {
 pub fn line(
     out: &mut Vec<u8>,
     wall: &mut Wall,
-    places: &mut Places,
+    places: &Places,
     taken_ns: u64,
     finding: &Finding,
 ) -> serde_json::Result<()> {
     let made_in = finding.subject.cgroup.and_then(|id| places.of(id)).filter(|place| !place.is_root());
     let subject = &finding.subject;
-    let mut place = |owner: &Option<Owner>| places.of_owner(&owner.as_ref()?.process);
+    let place = |owner: &Option<Owner>| places.of_owner(&owner.as_ref()?.process);
     let (place, closer) = (place(&subject.owner), place(&subject.closed_by));
     let ends = &subject.ends;
     let known = |address: &[u8; 16], port: u16| port != 0 || *address != [0; 16];

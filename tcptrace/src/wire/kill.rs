@@ -48,7 +48,7 @@ struct AuditBody<'a> {
 pub fn socket(
     out: &mut Vec<u8>,
     wall: &mut Wall,
-    places: &mut Places,
+    places: &Places,
     time_ns: u64,
     target: &Target,
     outcome: &Outcome,

@@ -71,7 +71,7 @@ impl Output {
             Format::Text => self.columns.row(&mut self.line, target, outcome)?,
             Format::Json => {
                 let time_ns = if self.kills { boot_time_ns() } else { target.taken.to_ns };
-                let (line, wall, places) = (&mut self.line, &mut self.wall, &mut self.places);
+                let (line, wall, places) = (&mut self.line, &mut self.wall, &self.places);
                 wire::kill::socket(line, wall, places, time_ns, target, outcome)?;
             }
         }

@@ -79,13 +79,13 @@ impl Owners for Known {
     /// By the cgroup it was made in. Where that is the root, as with cgroup v1 it always is, by that of its process.
     fn container(&self, sight: &Sight) -> Option<Arc<str>> {
         let by_cgroup = sight.cgroup.and_then(|id| {
-            self.name(Of::Cgroup(id), |mut places| {
+            self.name(Of::Cgroup(id), |places| {
                 places.of(id).filter(|place| !place.is_root()).map(|place| place.name().into())
             })
         });
         by_cgroup.or_else(|| {
             let process = self.process(sight)?;
-            self.name(Of::Process(process.pid), |mut places| {
+            self.name(Of::Process(process.pid), |places| {
                 places.find(&process).map(|place| place.name().into())
             })
         })

@@ -54,7 +54,7 @@ impl Tracing {
         let now_ns = boot_time_ns();
         let (ledger, entries) = (&mut self.ledger, &mut self.entries);
         for _ in 0..BATCHES {
-            let count = self.live.drain(BATCH, |event| ledger.fold(event, entries));
+            let count = self.live.drain(BATCH, |event, _, _| ledger.fold(event, entries));
             entries.clear();
             if count < BATCH {
                 ledger.tick(now_ns, entries);

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::event::TcpState;
 use convert::{Convert, tick_hz};
+use serde::{Deserialize, Serialize};
 
 use hashbrown::HashMap;
 use std::path::Path;
@@ -52,7 +53,7 @@ pub enum Wanted {
 }
 
 /// What a program set by `TCP_LINGER2`: how long an orphan waits in FIN_WAIT2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Linger2 {
     /// Nothing: net.ipv4.tcp_fin_timeout rules.
     Sysctl,
@@ -64,7 +65,7 @@ pub enum Linger2 {
 
 /// What programs may have set on a socket. Children inherit it from their listener. `None`: this kernel does not have the
 /// member, or for times, the length of its tick is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `TCP_USER_TIMEOUT` in milliseconds; 0: not set.
     pub user_timeout_ms: Option<u32>,
@@ -86,7 +87,7 @@ pub struct Options {
 }
 
 /// How a socket fares with what it has sent. `None` as in [`Options`], or as said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stall {
     /// Time-outs of the present stall (icsk_retransmits).
     pub retransmits: Option<u8>,
@@ -117,7 +118,7 @@ pub struct Stall {
 }
 
 /// The queues of a listener. `None` as in [`Options`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// Connections that wait for accept(): `Recv-Q` of `ss -l`.
     pub length: Option<u32>,
@@ -134,7 +135,7 @@ pub struct Queue {
 }
 
 /// How a half-open request fares. `None` as in [`Options`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// SYN-ACKs repeated.
     pub retransmits: Option<u8>,
@@ -146,7 +147,7 @@ pub struct Request {
 }
 
 /// What kind of object it is, and what only that kind has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// A connection, or an attempt at one.
     Connection(Stall),
@@ -157,7 +158,7 @@ pub enum Part {
 }
 
 /// One socket at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketDetail {
     /// Its cookie; never 0.
     pub cookie: u64,

@@ -10,10 +10,11 @@ mod proc;
 
 use crate::process::Process;
 use hashbrown::{HashMap, HashSet, hash_map::Entry};
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// How holders are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Way {
     /// The BPF iterator: the kernel walks its own tables.
     Iterator,
@@ -42,7 +43,7 @@ impl fmt::Display for Way {
 /// Either way shows only processes of the reader's pid namespace and of those inside it. The iterator gives pids of the
 /// initial pid namespace, as events have them. /proc gives those of the namespace it was mounted in: inside a container
 /// its pids and uids are the container's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Holder {
     /// The process; one copy, however many sockets it holds.
     pub process: Arc<Process>,
@@ -83,6 +84,11 @@ impl Holders {
     /// Who holds the socket with this inode; `None` for inode 0, which means nobody.
     pub fn get(&self, inode: u32) -> Option<&Holder> {
         self.by_inode.get(&inode)
+    }
+
+    /// As a recording has them.
+    pub(crate) fn known(holders: impl IntoIterator<Item = (u32, Holder)>) -> Self {
+        Self { by_inode: holders.into_iter().collect(), way: Way::Iterator, unread: 0 }
     }
 
     fn new(way: Way, expected: usize) -> Self {

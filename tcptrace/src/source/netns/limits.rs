@@ -1,11 +1,12 @@
 //! The settings of a network namespace.
 
 use super::{Namespace, NamespaceError};
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// What a namespace's settings say about how long things last (`net.ipv4.tcp_*`). `None`: this kernel does not show it
 /// there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// How long an orphan waits in FIN_WAIT2 for the peer's FIN (`tcp_fin_timeout`).
     pub fin_timeout_ns: Option<u64>,

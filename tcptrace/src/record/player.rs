@@ -1,0 +1,226 @@
+//! What a recording's frames mean: they are given to the same [`Core`] that a live run gives its inputs to.
+
+use super::{
+    frame::{FRAME, Frame, Place, RECORD},
+    recorded::Recorded,
+};
+use crate::{
+    decode::Decoder,
+    run::{
+        Next, Origin, Sink, Started,
+        core::{Core, Input},
+    },
+    source::{filter::FilterSpec, holders::Holders},
+    summary::{LostCounts, Summary},
+};
+use std::io;
+use tcptrace_common::counters::Counters;
+
+/// Plays frames.
+pub struct Player {
+    started: Started,
+    origin: Origin,
+    filter: FilterSpec,
+    core: Core,
+    recorded: Recorded,
+    decoder: Decoder,
+    slept_ns: u64,
+    /// Time of what was taken in last.
+    now_ns: u64,
+    counters: Counters,
+    lost: LostCounts,
+    ended: bool,
+    unreadable: u64,
+}
+
+impl Player {
+    /// Begins as the recording did. `filter`: only what it wants is taken in.
+    pub fn new(started: Started, filter: FilterSpec) -> Self {
+        Self {
+            origin: Origin::recorded(&started),
+            core: Core::new(&started),
+            decoder: Decoder::new(&started.reset_reasons),
+            now_ns: started.began_ns,
+            recorded: Recorded::default(),
+            slept_ns: 0,
+            counters: Counters::ZERO,
+            lost: LostCounts::default(),
+            ended: false,
+            unreadable: 0,
+            started,
+            filter,
+        }
+    }
+
+    /// How the trace began.
+    pub fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// Where and when it took place.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Time of what was taken in last, on the boot-time clock of the recording, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Frames that make no sense. Always 0, unless the file was written by something else.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Events are missing from here on, or up to here.
+    pub fn gap(&mut self) {
+        self.core.gap(self.now_ns);
+    }
+
+    /// Takes a frame.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn take(&mut self, kind: u8, payload: &[u8], sink: &mut impl Sink) -> io::Result<Next> {
+        match kind {
+            RECORD => self.record(payload, sink),
+            FRAME => match Frame::decode(payload) {
+                Ok(frame) => return self.frame(frame, sink),
+                Err(error) => {
+                    log::debug!("a frame cannot be read: {error}");
+                    self.unreadable += 1;
+                }
+            },
+            other => {
+                log::debug!("frames of kind {other} are unknown");
+                self.unreadable += 1;
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        match self.decoder.decode(bytes, self.slept_ns) {
+            Ok(mut event) => {
+                self.now_ns = self.now_ns.max(event.head().time_ns);
+                if self.filter.admits(&mut event) {
+                    sink.record(bytes, self.slept_ns);
+                    self.core.event(&event);
+                }
+            }
+            Err(error) => {
+                log::debug!("a record cannot be decoded: {error}");
+                self.unreadable += 1;
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame, sink: &mut impl Sink) -> io::Result<Next> {
+        let input = match &frame {
+            // The same at the head of each file.
+            Frame::Started(_) => return Ok(Next::Continue),
+            Frame::Slept(slept_ns) => {
+                self.slept_ns = *slept_ns;
+                return Ok(Next::Continue);
+            }
+            Frame::Place(place) => {
+                self.learn(place);
+                return Ok(Next::Continue);
+            }
+            Frame::Details(netns, details) => {
+                self.recorded.detailed(*netns, details);
+                return Ok(Next::Continue);
+            }
+            Frame::HandedOver => return self.core.hand_over(sink),
+            Frame::Tick(now_ns) => Input::Tick { now_ns: *now_ns },
+            Frame::Ask { now_ns, most } => Input::Ask { now_ns: *now_ns, most: *most as usize },
+            Frame::Answers { now_ns, answers } => Input::Answers { now_ns: *now_ns, answers },
+            Frame::Overdue(now_ns) => Input::Overdue { now_ns: *now_ns },
+            Frame::Settings(settings) => Input::Settings(settings),
+            Frame::Looking(_) => Input::Looking,
+            Frame::Unseen { covered, began_ns } => Input::Unseen { covered, began_ns: *began_ns },
+            Frame::States(now_ns) => Input::States { now_ns: *now_ns },
+            Frame::End(now_ns) => Input::End { now_ns: *now_ns },
+            Frame::Looked { now_ns, round, .. } => Input::Looked { now_ns: *now_ns, round: *round },
+            Frame::Counted { now_ns, counters, lost, last } => {
+                return self.counted(*now_ns, counters, *lost, *last, sink);
+            }
+            Frame::Sights { .. } => return self.sights(frame, sink),
+        };
+        match input {
+            Input::Tick { now_ns } | Input::Looked { now_ns, .. } | Input::End { now_ns } => {
+                self.now_ns = self.now_ns.max(now_ns);
+            }
+            _ => {}
+        }
+        self.ended |= matches!(input, Input::End { .. });
+        // Views ask only inside of the call: what they may ask is there before.
+        match &frame {
+            Frame::Looking(namespaces) => self.recorded.looking((**namespaces).clone()),
+            Frame::Looked { around, .. } => self.recorded.looked((**around).clone()),
+            _ => {}
+        }
+        self.core.take(&input, &mut self.recorded, sink)
+    }
+
+    fn sights(&mut self, frame: Frame, sink: &mut impl Sink) -> io::Result<Next> {
+        let Frame::Sights { taken, mut sights, holders } = frame else { return Ok(Next::Continue) };
+        self.now_ns = self.now_ns.max(taken.to_ns);
+        sights.retain(|sight| self.filter.matches(sight));
+        let holders = Holders::known(holders);
+        let input = Input::Sights { taken, sights: &sights, holders: &holders };
+        self.core.take(&input, &mut self.recorded, sink)
+    }
+
+    /// With a filter of its own, the kernel's matrix is about more than what is shown.
+    fn counted(
+        &mut self,
+        now_ns: u64,
+        counters: &Counters,
+        lost: LostCounts,
+        last: bool,
+        sink: &mut impl Sink,
+    ) -> io::Result<Next> {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.counters = *counters;
+        self.lost = lost;
+        if self.is_filtered() {
+            self.counters.matrix = self.core.folded();
+        }
+        let input = Input::Counted { now_ns, counters: &self.counters, lost, last };
+        self.core.take(&input, &mut self.recorded, sink)
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.filter != FilterSpec::default()
+    }
+
+    fn learn(&self, place: &Place) {
+        match place {
+            Place::Cgroup { id, path } => self.origin.places.learn_cgroup(*id, path),
+            Place::Process { process, path } => {
+                self.origin.places.learn_process((**process).clone(), path.as_deref());
+            }
+        }
+    }
+
+    /// There are no more frames. A recording that was cut off is brought to the end that it would have had.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn finish(mut self, sink: &mut impl Sink) -> io::Result<Summary> {
+        let now_ns = self.now_ns;
+        self.core.hand_over(sink)?;
+        if !self.ended {
+            self.core.take(&Input::End { now_ns }, &mut self.recorded, sink)?;
+            self.core.hand_over(sink)?;
+            let (mut counters, lost) = (self.counters, self.lost);
+            // Every second they were written; what came after is known from the events.
+            counters.matrix = self.core.at_least(&counters);
+            self.counted(now_ns, &counters, lost, true, sink)?;
+        }
+        sink.flush()?;
+        let calls = self.started.calls && !self.is_filtered();
+        Ok(self.core.summary(self.started.began_ns, now_ns, calls))
+    }
+}
