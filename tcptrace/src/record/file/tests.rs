@@ -1,0 +1,4 @@
+mod damage;
+mod disk;
+mod support;
+mod whole;
