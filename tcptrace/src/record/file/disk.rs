@@ -110,7 +110,9 @@ pub struct Disk {
     number: u32,
     /// Bytes that are sound.
     good: u64,
-    /// Frames in this file, those of the preamble aside.
+    /// Blocks of frames in this file, those of the preamble aside.
+    blocks: u64,
+    /// Frames in them.
     frames: u64,
     /// The time of the first of them, 0: none yet.
     first_ns: u64,
@@ -183,6 +185,7 @@ impl Disk {
             target,
             number: 0,
             good: 0,
+            blocks: 0,
             frames: 0,
             first_ns: 0,
             block: 0,
@@ -236,7 +239,7 @@ impl Disk {
             });
         // What it will take at most: it is packed only once.
         let room = run.bytes.len() as u64 + 2 * MAX_END;
-        let full = self.limits.share().filter(|share| self.frames > 0 && self.good + room > *share);
+        let full = self.limits.share().filter(|share| self.blocks > 0 && self.good + room > *share);
         if matches!(self.target, Target::File { .. }) && (old || full.is_some()) {
             if let (1, Some(limit)) = (self.limits.keep, full) {
                 return Err(Why::Full { limit });
@@ -244,8 +247,9 @@ impl Disk {
             self.rotate(preamble, run.first_ns, dropped).map_err(Why::Io)?;
         }
         self.put(BlockKind::Frames, run).map_err(Why::Io)?;
-        let frames = u64::from(run.frames);
+        let frames = u64::from(run.frames - run.own);
         self.frames += frames;
+        self.blocks += 1;
         self.written.frames += frames;
         self.written.kept_frames += frames;
         self.written.last_ns = self.written.last_ns.max(run.last_ns);
@@ -296,7 +300,7 @@ impl Disk {
         self.number = number;
         self.written.files += 1;
         self.written.rotations += 1;
-        (self.good, self.frames, self.first_ns) = (0, 0, 0);
+        (self.good, self.blocks, self.frames, self.first_ns) = (0, 0, 0, 0);
         while self.done.len() >= self.limits.keep as usize {
             let Some(oldest) = self.done.pop_front() else { break };
             oldest.delete()?;

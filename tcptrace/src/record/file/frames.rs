@@ -60,6 +60,8 @@ pub struct Run {
     pub bytes: Vec<u8>,
     /// How many.
     pub frames: u32,
+    /// How many of them are the file's own.
+    pub own: u32,
     /// The earliest time of them, 0 if none has one.
     pub first_ns: u64,
     /// The latest.
@@ -85,6 +87,7 @@ impl Run {
     pub fn push_gap(&mut self, gap: &Gap) {
         self.push(GAP, gap.first_ns, &gap.bytes());
         widen(&mut self.first_ns, &mut self.last_ns, gap.last_ns);
+        self.own += 1;
     }
 
     /// Whether it is as long as a block shall be.
