@@ -2,11 +2,13 @@
 
 pub mod doctor;
 pub mod explain;
+mod feed;
 mod filter_args;
 pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod observer;
+pub mod record;
 pub mod snapshot;
 pub mod stat;
 pub mod stuck;
@@ -24,6 +26,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stuck(args) => return stuck::run(*args),
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => watch::run(*args),
+        Command::Record(args) => record::run(*args),
         Command::Stat(args) => stat::run(*args),
         Command::Kill(args) => kill::run(*args),
         #[cfg(feature = "lab")]

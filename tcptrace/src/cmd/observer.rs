@@ -61,8 +61,13 @@ pub async fn observe<S: Show>(plan: Plan, show: S) -> anyhow::Result<S> {
     match if no_trace { Err("--no-trace".to_owned()) } else { start(&filter) } {
         Ok(live) => {
             observer.traced();
-            let wanted =
-                Wanted { filter, max_flows: DEFAULT_MAX_FLOWS, resync: Some(every), eager: looks.is_some() };
+            let wanted = Wanted {
+                filter,
+                max_flows: DEFAULT_MAX_FLOWS,
+                resync: Some(every),
+                eager: looks.is_some(),
+                look_at_end: false,
+            };
             let run = Run::new(signals, live, wanted);
             let ended = run.until_stopped(None, std::future::pending(), &mut observer).await;
             ended.context("cannot write to standard output")?;

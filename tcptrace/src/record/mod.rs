@@ -2,6 +2,8 @@
 
 pub mod file;
 pub mod frame;
+pub mod playback;
 pub mod player;
 pub mod recorded;
 pub mod recorder;
+pub mod tape;

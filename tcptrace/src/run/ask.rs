@@ -180,7 +180,7 @@ impl Run {
         Ok((next?, survey))
     }
 
-    fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
+    pub(super) fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
         let (began_ns, began_cpu_ns) = (boot_time_ns(), cpu_time_ns());
         let (mut next, (settings, holders)) = self.survey(sink)?;
         if next == Next::Enough {
