@@ -27,7 +27,7 @@ pub enum Feed {
     /// This machine.
     Live(Box<Run>),
     /// The same, recorded. `bool`: the recording is what it is for.
-    Recorded(Box<Run>, FileTape, bool),
+    Recorded(Box<(Run, FileTape)>, bool),
     /// A recording.
     File(Box<Playback>),
 }
@@ -68,17 +68,18 @@ impl Feed {
         let live = Live::start(&options)?;
         let mut wanted = attach.wanted(options.filter);
         wanted.look_at_end = tape.is_some();
-        let run = Box::new(Run::new(signals, live, wanted));
+        let run = Run::new(signals, live, wanted);
         Ok(match tape {
-            Some(tape) => Self::Recorded(run, tape, essential),
-            None => Self::Live(run),
+            Some(tape) => Self::Recorded(Box::new((run, tape)), essential),
+            None => Self::Live(Box::new(run)),
         })
     }
 
     /// How it began.
     pub fn started(&self) -> &Started {
         match self {
-            Self::Live(run) | Self::Recorded(run, ..) => run.started(),
+            Self::Live(run) => run.started(),
+            Self::Recorded(both, _) => both.0.started(),
             Self::File(playback) => playback.started(),
         }
     }
@@ -86,8 +87,8 @@ impl Feed {
     /// Where and when it takes place, or took place.
     pub fn origin(&self) -> Origin {
         match self {
-            Self::Live(run) | Self::Recorded(run, ..) => Origin::live(run.started()),
             Self::File(playback) => playback.origin().clone(),
+            live => Origin::live(live.started()),
         }
     }
 
@@ -107,7 +108,8 @@ impl Feed {
             Self::Live(run) => {
                 run.until_stopped(duration, std::future::pending(), sink).await.context(UNWRITABLE)
             }
-            Self::Recorded(run, tape, essential) => {
+            Self::Recorded(both, essential) => {
+                let (run, tape) = *both;
                 let mut recorder = Recorder::new(tape, &run.started().clone(), origin, essential, sink);
                 let summary = run.until_stopped(duration, std::future::pending(), &mut recorder).await;
                 let summary = summary.context(UNWRITABLE)?;

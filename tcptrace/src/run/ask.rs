@@ -216,6 +216,8 @@ impl Run {
         while !self.core.questions().is_empty() {
             next = self.put(VANISHED, sink)?;
         }
+        // Rates between two lists are of the same time.
+        self.count(false, sink)?;
         let now_ns = boot_time_ns();
         self.schedule.done(now_ns, cpu_time_ns().saturating_sub(began_cpu_ns));
         let round = Resync {

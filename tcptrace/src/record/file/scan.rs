@@ -118,7 +118,7 @@ impl<R: Read> Scan<R> {
                 }
                 Err(_) => {
                     self.damaged_from.get_or_insert(at);
-                    self.to_next_mark();
+                    self.skip_to_mark();
                 }
             }
         }
@@ -151,7 +151,7 @@ impl<R: Read> Scan<R> {
         Ok(step)
     }
 
-    fn to_next_mark(&mut self) {
+    fn skip_to_mark(&mut self) {
         let seen = self.window.seen();
         let next = seen.iter().skip(1).position(|byte| *byte == FILE_MARK[0]);
         self.window.skip(next.map_or(seen.len(), |before| before + 1));
