@@ -1,4 +1,5 @@
 //! What becomes of a recording when its process is killed, or its disk is full: a process of its own writes it.
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so
 
 use std::{
     io::{BufRead, BufReader},
