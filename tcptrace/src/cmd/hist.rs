@@ -82,7 +82,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         let mut collector = Collector::new(output, args.by, args.comm, origin.places.clone());
         let summary = feed.run(args.duration, &origin, &mut collector).await?;
-        let page = Page { format: args.trace.format, palette: Palette::new(args.trace.color), states, by_kernel };
+        let page =
+            Page { format: args.trace.format, palette: Palette::new(args.trace.color), states, by_kernel };
         quietly(page.print(collector, &summary, args.top, &mut origin.wall()))?;
         hint_if_silent(&summary, filtered);
         Ok(())

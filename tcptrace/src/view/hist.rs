@@ -57,7 +57,8 @@ impl Page<'_> {
 
     /// What words mean that do not explain themselves.
     fn legend(&self, out: &mut impl Write, all: &Tally) -> io::Result<()> {
-        let states = all.states();
+        let mut states = all.states();
+        states.retain(|(state, ..)| self.shows(*state));
         let at_least = |(_, times, open): &(_, Times, Times)| times.at_least + open.at_least > 0;
         let half_open = |entry: &(TcpState, Times, Times)| entry.0 == TcpState::SynRecv && at_least(entry);
         let dim = self.palette.dim;
@@ -108,6 +109,10 @@ impl Page<'_> {
         Ok(())
     }
 
+    fn shows(&self, state: TcpState) -> bool {
+        self.states.is_empty() || self.states.contains(&state)
+    }
+
     fn groups(&self, out: &mut impl Write, by: By, top: &Top) -> io::Result<()> {
         let strong = self.palette.strong;
         for (key, tally) in &top.groups {
@@ -125,7 +130,7 @@ impl Page<'_> {
     }
 
     fn tables(&self, out: &mut impl Write, tally: &Tally) -> io::Result<()> {
-        let shows = |state: TcpState| self.states.is_empty() || self.states.contains(&state);
+        let shows = |state| self.shows(state);
         let rows = tally.rows();
         let shown = rows.iter().filter(|((old, new), _)| shows(*old) || shows(*new));
         let (dim, strong) = (self.palette.dim, self.palette.strong);
