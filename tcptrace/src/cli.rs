@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, explain, kill, record, snapshot, stat, stuck, watch},
+    cmd::{doctor, explain, hist, kill, record, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -31,6 +31,8 @@ pub enum Command {
     Watch(Box<watch::Args>),
     /// Sockets by state, use against limits, accept queues; with an interval also what happens by the second
     Stat(Box<stat::Args>),
+    /// Transitions by pair of states, and how long connections stay in each: quantiles and bars
+    Hist(Box<hist::Args>),
     /// Which connections do not move: why, whose they are, until when, what to do
     Stuck(Box<stuck::Args>),
     /// The whole story of a connection: what happened, how it stands, what it means, what is still tried

@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod explain;
 mod feed;
 mod filter_args;
+pub mod hist;
 pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Watch(args) => watch::run(*args),
         Command::Record(args) => record::run(*args),
         Command::Stat(args) => stat::run(*args),
+        Command::Hist(args) => hist::run(*args),
         Command::Kill(args) => kill::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
