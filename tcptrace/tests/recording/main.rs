@@ -67,10 +67,14 @@ fn writing_process(test: &str, path: &Path) -> Child {
 }
 
 /// The next line of the process that says something to us.
-fn line_with(child: &mut Child, word: &str) -> String {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut lines = lines.map(|line| line.unwrap());
+fn line_with(output: &mut impl BufRead, word: &str) -> String {
+    let mut lines = output.lines().map(|line| line.unwrap());
     lines.find(|line| line.contains(word)).unwrap_or_else(|| panic!("it never said {word}"))
+}
+
+/// What it prints. To be kept until it has ended: it may have more to say.
+fn output_of(child: &mut Child) -> impl BufRead + use<> {
+    BufReader::new(child.stdout.take().unwrap())
 }
 
 #[test]
@@ -87,7 +91,8 @@ fn what_a_killed_process_had_written_is_readable() {
     }
     let path = fresh("killed");
     let mut child = writing_process("what_a_killed_process_had_written_is_readable", &path);
-    let said = line_with(&mut child, "on disk:");
+    let mut output = output_of(&mut child);
+    let said = line_with(&mut output, "on disk:");
     child.kill().unwrap(); // in the middle of whatever it does
     child.wait().unwrap();
     let on_disk: u64 = said.rsplit(' ').next().unwrap().parse().unwrap();
@@ -109,7 +114,8 @@ fn a_file_that_may_not_grow_is_an_error_and_not_the_end() {
     }
     let path = fresh("limited");
     let mut child = writing_process("a_file_that_may_not_grow_is_an_error_and_not_the_end", &path);
-    let said = line_with(&mut child, "said:");
+    let mut output = output_of(&mut child);
+    let said = line_with(&mut output, "said:");
     assert!(child.wait().unwrap().success());
     let expected = format!("said: cannot write to {} any more: File too large", path.display());
     assert!(said.starts_with(&expected), "{said}");

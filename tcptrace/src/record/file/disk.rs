@@ -313,7 +313,7 @@ impl Disk {
 
     /// Removes a file that has no more than half a beginning.
     fn give_up(&self) {
-        if self.is_blank() {
+        if self.is_blank() && matches!(self.target, Target::File { .. }) {
             delete(&self.path(), self.target.identity());
         }
     }

@@ -32,8 +32,11 @@ impl Folder {
     /// Names and sizes of what is in it.
     pub fn list(&self) -> Vec<(String, u64)> {
         let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
+        // One may go while it is looked at: the writer has a thread of its own.
         let mut list: Vec<_> = entries
-            .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len()))
+            .filter_map(|entry| {
+                Some((entry.file_name().into_string().unwrap(), entry.metadata().ok()?.len()))
+            })
             .collect();
         list.sort();
         list
