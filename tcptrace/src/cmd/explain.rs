@@ -181,8 +181,11 @@ impl Show for Teller {
             .collect();
         let there: Vec<FlowId> =
             tellings.iter().filter_map(|telling| Some(FlowId::Cookie(telling.case?.sight.cookie))).collect();
-        let gone = stories.iter().filter(|(id, _)| !there.contains(id));
-        tellings.extend(gone.map(|(_, story)| Telling {
+        let mut gone: Vec<_> = stories.iter().filter(|(id, _)| !there.contains(id)).collect();
+        gone.sort_by_key(|(_, story)| {
+            story.entries.first().map(|entry| (entry.time_ns, entry.who.ends.remote, entry.who.ends.rport))
+        });
+        tellings.extend(gone.into_iter().map(|(_, story)| Telling {
             case: None,
             entries: &story.entries,
             beyond: story.beyond,

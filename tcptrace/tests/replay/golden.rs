@@ -44,7 +44,15 @@ fn told(recording: &Path) -> String {
         let err = text(&output.stderr);
         assert!(!err.contains("panicked"), "{args:?} of {}: {err}", recording.display());
         writeln!(told, "$ tcptrace {} --from FILE", args.join(" ")).unwrap();
-        write!(told, "{}{err}", text(&output.stdout)).unwrap();
+        let out = text(&output.stdout);
+        if args.contains(&"json") {
+            // Long, and the same facts again: what must not change is kept, not what it is.
+            let crc = crc32fast::hash(out.as_bytes());
+            writeln!(told, "{} lines, {} bytes, CRC {crc:08x}", out.lines().count(), out.len()).unwrap();
+        } else {
+            told.push_str(&out);
+        }
+        told.push_str(&err);
         writeln!(told, "exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string())).unwrap();
     }
     told
@@ -80,7 +88,9 @@ fn every_recording_through_every_view() {
 #[test]
 fn the_same_recording_says_the_same_twice() {
     for recording in recordings().iter().take(5) {
-        assert_eq!(told(recording), told(recording), "{}", recording.display());
+        let (one, two) = (told(recording), told(recording));
+        let differing = one.lines().zip(two.lines()).find(|(one, two)| one != two);
+        assert_eq!(differing, None, "{}", recording.display());
     }
 }
 
