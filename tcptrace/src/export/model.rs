@@ -63,6 +63,8 @@ pub struct Sample {
     pub labels: Vec<(&'static str, Cow<'static, str>)>,
     /// Its value.
     pub value: Value,
+    /// When it began to count, in nanoseconds since 1970; `None`: with [`Snapshot::began_unix_ns`].
+    pub began_unix_ns: Option<u64>,
 }
 
 /// Everything at one moment.
@@ -113,6 +115,8 @@ families! {
     RETRANSMITS = "tcptrace_retransmitted_segments", Counter,
         &[("segment", "`syn`, `syn-ack`, `fin`, `data` or `unknown`"), ("reason", "`rto`, `fast`, `tlp` or `unknown`")], true,
         "Segments sent again";
+    FAILED_SENDS = "tcptrace_failed_retransmits", Counter, &[], true,
+        "Segments to be sent again that could not leave";
     RESETS = "tcptrace_resets", Counter,
         &[("direction", "`sent` or `received`"), ("reason", "the kernel's own name; `unknown` where it gives none")], true,
         "RST segments";
@@ -122,6 +126,17 @@ families! {
         "Sockets that do not move, by finding";
     STUCK_AGE = "tcptrace_stuck_oldest_age", Gauge(Seconds), FINDING, false,
         "Age of the oldest socket of the finding; at least so much where its beginning was not seen";
+    UNEXPLAINED = "tcptrace_unexplained_flows", Gauge, &[], false,
+        "Sockets past the limit of their state of which no finding says anything";
+    RESYNCS = "tcptrace_resyncs", Counter, &[("why", "`start`, `timer`, `lost` or `asked`")], false,
+        "Times that the kernel was asked for all its sockets";
+    LAST_RESYNC = "tcptrace_last_resync_timestamp", Gauge(Seconds), &[], false,
+        "When the kernel was last asked for all its sockets, since 1970";
+    UNREAD = "tcptrace_unread_namespaces", Gauge, &[], false,
+        "Network namespaces that could not be looked into then";
+    HOOKS = "tcptrace_hook_attached", Gauge,
+        &[("hook", "the tracepoint or function, as `tcptrace doctor` names it")], false,
+        "1 where the hook is attached, 0 where this kernel has none: docs/kernel.md says what is missing then";
     LOST = "tcptrace_lost_events", Counter, &[("kind", "what was lost, as in docs/events.md")], false,
         "Events that found the ring full, or that the kernel skipped";
     EVICTED = "tcptrace_evicted_flows", Counter, &[], false,
