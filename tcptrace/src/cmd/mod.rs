@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod explain;
+pub mod export;
 mod filter_args;
 pub mod kill;
 #[cfg(feature = "lab")]
@@ -26,6 +27,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Watch(args) => watch::run(*args),
         Command::Stat(args) => stat::run(*args),
         Command::Kill(args) => kill::run(*args),
+        Command::Export(args) => export::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -1,3 +1,8 @@
 //! Numbers for machines: what is exported ([`model`]), and the ways in which it leaves.
 
+pub mod collect;
 pub mod model;
+pub mod negotiate;
+pub mod openmetrics;
+pub mod protobuf;
+pub mod serve;

@@ -74,9 +74,62 @@ pub struct Snapshot {
     pub began_unix_ns: u64,
     /// When this was, in nanoseconds since 1970.
     pub at_unix_ns: u64,
+    /// The same, for whoever wants to know how old it is; `None`: there is nothing in it yet.
+    pub made: Option<std::time::Instant>,
     /// In the order of [`FAMILIES`]; families without a value are left out.
     pub families: Vec<(&'static Family, Vec<Sample>)>,
 }
+
+impl Family {
+    /// The name with the unit, as both text formats and protobuf have it.
+    pub fn full_name(&self) -> String {
+        match self.unit {
+            None => self.name.to_owned(),
+            Some(unit) => format!("{}_{}", self.name, unit.name()),
+        }
+    }
+
+    /// The name of its samples in Prometheus' own formats: with the suffix of its type.
+    pub fn sample_name(&self) -> String {
+        let suffix = match self.kind {
+            Type::Counter => "_total",
+            Type::Info => "_info",
+            Type::Gauge | Type::Histogram => "",
+        };
+        format!("{}{suffix}", self.full_name())
+    }
+}
+
+impl Unit {
+    /// As OpenMetrics names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Upper limits of the classic buckets in nanoseconds: from a round trip to a day. The timers of TIME_WAIT and FIN_WAIT2
+/// end after 60 to 62.2 s (every kernel): they are below 65 s.
+pub const BUCKETS_NS: [u64; 13] = [
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    3_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+    65_000_000_000,
+    300_000_000_000,
+    3_600_000_000_000,
+    86_400_000_000_000,
+];
+
+/// Scale of the native buckets: the limits grow by a factor of 2^(1/8), which is 9 %.
+pub const NATIVE_SCALE: i8 = 3;
 
 const FROM_TO: &[(&str, &str)] =
     &[("from", "the state left, as `netstat` names it"), ("to", "the state entered")];

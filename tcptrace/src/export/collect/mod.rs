@@ -1,0 +1,298 @@
+//! A [`Sink`] that counts, and publishes a [`Snapshot`] about once a second: whoever serves or pushes the numbers reads the
+//! last one, and nothing that a reader does can hold up the trace.
+
+mod groups;
+mod label;
+mod own;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub use label::{Label, OTHER};
+pub use own::Own;
+
+use super::model::*;
+use crate::{
+    diagnose::{Diagnosis, RULES},
+    flow::{Entry, FlowId, Known, What, totals::Matrix},
+    run::{
+        Looked, Next, Reading, Sink,
+        report::{Resync, Why},
+    },
+    source::{
+        live::{cpu_time_ns, wall_offset_ns},
+        privileges::kernel_version,
+    },
+    summary::LostCounts,
+};
+use groups::Groups;
+use hashlink::LruCache;
+use own::Paced;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tcptrace_common::state::TcpState;
+use tokio::sync::watch;
+
+/// Of a processor, counting all sockets may take one part in this many, and so may building a snapshot.
+const SHARE: u64 = 100;
+/// Orphans whose FIN_WAIT2 goes on in a minisocket; the first half of the time of those that are beyond is not known.
+const MOST_ORPHANS: usize = 65_536;
+
+/// How to count.
+#[derive(Clone, Debug)]
+pub struct Counting {
+    /// What to group by.
+    pub labels: Vec<Label>,
+    /// Groups kept apart.
+    pub most_groups: usize,
+    /// Snapshots that a pusher dropped; `None`: nobody pushes.
+    pub dropped: Option<Arc<AtomicU64>>,
+}
+
+/// Counts everything that is exported.
+pub struct Collector {
+    groups: Groups,
+    /// Time in FIN_WAIT2 until the socket was closed, of orphans whose state goes on.
+    orphans: LruCache<FlowId, u64>,
+    stuck: Option<Stuck>,
+    resyncs: [u64; Why::ALL.len()],
+    last_resync: Option<(u64, u64)>,
+    own: Own,
+    dropped: Option<Arc<AtomicU64>>,
+    began_ns: u64,
+    census: Paced,
+    building: Paced,
+    out: watch::Sender<Arc<Snapshot>>,
+}
+
+/// What the last look came to.
+struct Stuck {
+    /// By name: sockets, and the longest age in nanoseconds.
+    findings: BTreeMap<&'static str, (u64, Option<u64>)>,
+    unexplained: u64,
+}
+
+impl Collector {
+    /// Counts from `began_ns` on, on the boot-time clock. The receiver has an empty snapshot (`at_unix_ns` 0) at first.
+    pub fn new(counting: Counting, own: Own, began_ns: u64) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+        let (out, snapshots) = watch::channel(Arc::default());
+        let this = Self {
+            groups: Groups::new(&counting.labels, counting.most_groups),
+            orphans: LruCache::new(MOST_ORPHANS),
+            stuck: None,
+            resyncs: Default::default(),
+            last_resync: None,
+            own,
+            dropped: counting.dropped,
+            began_ns,
+            census: Paced::one_in(SHARE),
+            building: Paced::one_in(SHARE),
+            out,
+        };
+        (this, snapshots)
+    }
+
+    /// What a look at all sockets came to.
+    pub fn diagnosed(&mut self, diagnosis: &Diagnosis) {
+        let mut findings: BTreeMap<_, _> = RULES.iter().map(|rule| (rule.name, (0, None))).collect();
+        for finding in &diagnosis.findings {
+            let (count, oldest) = findings.entry(finding.name).or_default();
+            *count += finding.count;
+            *oldest = (*oldest).max(finding.age.map(|age| age.ns));
+        }
+        self.stuck = Some(Stuck { findings, unexplained: diagnosis.unexplained });
+    }
+
+    fn transition(&mut self, entry: &Entry) {
+        let What::Transition { old, new, in_state, known, .. } = &entry.what else { return };
+        let orphan = *old == TcpState::FinWait2;
+        // Its first part waits for the close to be judged.
+        let closing = orphan && *new == TcpState::Close && *known == Known::Event;
+        let before_ns = if orphan && !closing { self.orphans.remove(&entry.who.id) } else { None };
+        let Some(span) = in_state.filter(|span| span.exact && old != new) else { return };
+        if closing {
+            self.orphans.insert(entry.who.id, span.ns);
+        } else {
+            let ns = span.ns.saturating_add(before_ns.unwrap_or(0));
+            self.groups.of(&entry.who, entry.time_ns).dwell(*old, ns);
+        }
+    }
+
+    fn snapshot(&self, reading: &Reading<'_>) -> Snapshot {
+        let offset_ns = wall_offset_ns();
+        let unix_ns = |boot_ns: u64| boot_ns.saturating_add_signed(offset_ns);
+        let mut families = vec![Vec::new(); FAMILIES.len()];
+        let mut shown = Shown {
+            families: &mut families,
+            group: Vec::new(),
+            began_unix_ns: None,
+            wall_offset_ns: offset_ns,
+        };
+        self.show_all(reading, &mut shown);
+        let families = FAMILIES.iter().copied().zip(families).filter(|(_, samples)| !samples.is_empty());
+        Snapshot {
+            began_unix_ns: unix_ns(self.began_ns),
+            at_unix_ns: unix_ns(reading.now_ns),
+            made: Some(std::time::Instant::now()),
+            families: families.collect(),
+        }
+    }
+
+    fn show_all(&self, reading: &Reading<'_>, shown: &mut Shown<'_>) {
+        let totals = reading.ledger.totals();
+        let kernel = kernel_version().0;
+        shown.add(&BUILD, [env!("CARGO_PKG_VERSION").into(), kernel.into()], Value::Info);
+        shown.matrix(&TRANSITIONS, &reading.matrix());
+        shown.matrix(&INFERRED, &totals.inferred);
+        self.groups.show(self.began_ns, shown);
+        shown.group(Vec::new(), None);
+        if let Some(stuck) = &self.stuck {
+            for (name, (count, oldest_ns)) in &stuck.findings {
+                shown.add(&STUCK, [(*name).into()], Value::Number(*count as f64));
+                if let Some(ns) = oldest_ns {
+                    shown.add(&STUCK_AGE, [(*name).into()], Value::Number(seconds(*ns)));
+                }
+            }
+            shown.add(&UNEXPLAINED, [], Value::Number(stuck.unexplained as f64));
+        }
+        for (why, count) in Why::ALL.iter().zip(self.resyncs) {
+            shown.add(&RESYNCS, [why.name().into()], Value::Count(count));
+        }
+        if let Some((time_ns, unread)) = self.last_resync {
+            let unix_ns = time_ns.saturating_add_signed(shown.wall_offset_ns);
+            shown.add(&LAST_RESYNC, [], Value::Number(seconds(unix_ns)));
+            shown.add(&UNREAD, [], Value::Number(unread as f64));
+        }
+        for (hook, attached) in &self.own.hooks {
+            shown.add(&HOOKS, [(*hook).into()], Value::Number(if *attached { 1.0 } else { 0.0 }));
+        }
+        for (kind, count) in reading.lost.each() {
+            shown.add(&LOST, [kind.into()], Value::Count(count));
+        }
+        shown.add(&EVICTED, [], Value::Count(totals.evicted));
+        shown.add(&FLOWS, [], Value::Number(reading.ledger.len() as f64));
+        if !self.groups.is_one() {
+            shown.add(&GROUPS_OTHER, [], Value::Count(self.groups.overflow));
+        }
+        if let Some(dropped) = &self.dropped {
+            shown.add(&PUSHES_DROPPED, [], Value::Count(dropped.load(Ordering::Relaxed)));
+        }
+        shown.add(&CPU, [], Value::Number(seconds(cpu_time_ns())));
+        if let Some(bytes) = self.own.memory_bytes() {
+            shown.add(&MEMORY, [], Value::Number(bytes as f64));
+        }
+        for runs in self.own.runs() {
+            shown.add(&PROGRAM_RUNS, [runs.program.clone().into()], Value::Count(runs.count));
+            shown.add(&PROGRAM_TIME, [runs.program.into()], Value::Number(seconds(runs.ns)));
+        }
+    }
+}
+
+impl Sink for Collector {
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        self.groups.told(entry);
+        let now_ns = entry.time_ns;
+        match &entry.what {
+            What::Transition { .. } => self.transition(entry),
+            What::Retransmit(event) => self.groups.of(&entry.who, now_ns).retransmit(event),
+            What::Reset(event) => self.groups.of(&entry.who, now_ns).reset(event),
+            What::Close(closed) => {
+                let tally = self.groups.of(&entry.who, now_ns);
+                tally.close(closed.verdict.cause);
+                if closed.old == TcpState::FinWait2
+                    && closed.verdict.continues_as != Some(TcpState::FinWait2)
+                    && let Some(ns) = self.orphans.remove(&entry.who.id)
+                {
+                    tally.dwell(TcpState::FinWait2, ns);
+                }
+            }
+            What::Sight(_) | What::State { .. } => {}
+        }
+        Ok(Next::Continue)
+    }
+
+    fn lost(&mut self, _now_ns: u64, _lost: &LostCounts) -> io::Result<()> {
+        Ok(()) // every reading says it
+    }
+
+    fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
+        let (mut census, mut building) = (self.census, self.building);
+        if reading.last {
+            (census, building) = (Paced::one_in(SHARE), Paced::one_in(SHARE));
+        }
+        census.run(reading.now_ns, || self.groups.census(reading.ledger, reading.now_ns));
+        building.run(reading.now_ns, || {
+            let snapshot = Arc::new(self.snapshot(reading));
+            self.out.send_replace(snapshot);
+        });
+        (self.census, self.building) = (census, building);
+        Ok(())
+    }
+
+    fn looked_at(&mut self, look: &Looked<'_>) {
+        self.groups.seen(look.sight);
+    }
+
+    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
+        if let Some(index) = Why::ALL.iter().position(|why| *why == resync.why) {
+            self.resyncs[index] += 1;
+        }
+        self.last_resync = Some((now_ns, resync.unread));
+        Ok(Next::Continue)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Collects samples by family.
+pub struct Shown<'a> {
+    /// In the order of [`FAMILIES`].
+    families: &'a mut [Vec<Sample>],
+    group: Vec<(&'static str, Cow<'static, str>)>,
+    began_unix_ns: Option<u64>,
+    wall_offset_ns: i64,
+}
+
+impl Shown<'_> {
+    /// What is added next is of this group, which began then on the boot-time clock; `None`: with everything.
+    fn group(&mut self, labels: Vec<(&'static str, Cow<'static, str>)>, began_ns: Option<u64>) {
+        self.group = labels;
+        self.began_unix_ns = began_ns.map(|ns| ns.saturating_add_signed(self.wall_offset_ns));
+    }
+
+    fn add<const N: usize>(&mut self, family: &'static Family, labels: [Cow<'static, str>; N], value: Value) {
+        let index = FAMILIES.iter().position(|of| std::ptr::eq(*of, family));
+        let Some(samples) = index.and_then(|index| self.families.get_mut(index)) else { return };
+        let named = family.labels.iter().map(|(name, _)| *name).zip(labels);
+        let group = self.group.iter().filter(|_| family.grouped).cloned();
+        let began_unix_ns = self.began_unix_ns.filter(|_| family.grouped);
+        samples.push(Sample { labels: named.chain(group).collect(), value, began_unix_ns });
+    }
+
+    /// Transitions by pair of states; to people both kinds of SYN_RECV are one.
+    fn matrix(&mut self, family: &'static Family, matrix: &Matrix) {
+        let mut pairs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for old in TcpState::ALL {
+            for new in TcpState::ALL.into_iter().filter(|new| new.name() != old.name()) {
+                let count = matrix[usize::from(old.number())][usize::from(new.number())];
+                *pairs.entry((old.name(), new.name())).or_default() += count;
+            }
+        }
+        for ((old, new), count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
+            self.add(family, [old.into(), new.into()], Value::Count(count));
+        }
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
