@@ -164,7 +164,7 @@ families! {
     DWELL = "tcptrace_state_duration", Histogram(Seconds), STATE, true,
         "Time spent in the state, when it is left; only where its beginning was seen";
     SOCKETS = "tcptrace_sockets", Gauge, STATE, true,
-        "Sockets by their true state, half-open requests and minisockets included";
+        "Sockets by their true state, half-open requests and minisockets included, as far as they are in the table";
     RETRANSMITS = "tcptrace_retransmitted_segments", Counter,
         &[("segment", "`syn`, `syn-ack`, `fin`, `data` or `unknown`"), ("reason", "`rto`, `fast`, `tlp` or `unknown`")], true,
         "Segments sent again";
@@ -186,7 +186,7 @@ families! {
     LAST_RESYNC = "tcptrace_last_resync_timestamp", Gauge(Seconds), &[], false,
         "When the kernel was last asked for all its sockets, since 1970";
     UNREAD = "tcptrace_unread_namespaces", Gauge, &[], false,
-        "Network namespaces that could not be looked into then";
+        "Processes and network namespaces that could not be looked into then: there may be more sockets";
     HOOKS = "tcptrace_hook_attached", Gauge,
         &[("hook", "the tracepoint or function, as `tcptrace doctor` names it")], false,
         "1 where the hook is attached, 0 where this kernel has none: docs/kernel.md says what is missing then";

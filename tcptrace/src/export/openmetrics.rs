@@ -117,3 +117,6 @@ fn buckets(dwell: &Dwell) -> Vec<(f64, u64)> {
     buckets.push((f64::INFINITY, more(dwell.count())));
     buckets
 }
+
+#[cfg(test)]
+mod tests;

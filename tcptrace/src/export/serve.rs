@@ -226,3 +226,6 @@ fn page(status: StatusCode, kind: HeaderValue, body: Bytes) -> Response<Full<Byt
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
+
+#[cfg(test)]
+mod tests;

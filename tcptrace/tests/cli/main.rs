@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod endings;
+mod export;
 mod kill;
 mod lab;
 mod mended;

@@ -8,6 +8,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use groups::IDLE_NS as GIVE_UP_NS;
 pub use label::{Label, OTHER};
 pub use own::Own;
 
@@ -112,11 +113,14 @@ impl Collector {
 
     fn transition(&mut self, entry: &Entry) {
         let What::Transition { old, new, in_state, known, .. } = &entry.what else { return };
+        if old == new {
+            return; // the state goes on, without its socket or its descriptor
+        }
         let orphan = *old == TcpState::FinWait2;
         // Its first part waits for the close to be judged.
         let closing = orphan && *new == TcpState::Close && *known == Known::Event;
         let before_ns = if orphan && !closing { self.orphans.remove(&entry.who.id) } else { None };
-        let Some(span) = in_state.filter(|span| span.exact && old != new) else { return };
+        let Some(span) = in_state.filter(|span| span.exact) else { return };
         if closing {
             self.orphans.insert(entry.who.id, span.ns);
         } else {
