@@ -17,6 +17,7 @@ use crate::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
         netns,
+        surroundings::Surroundings,
     },
     summary::LostCounts,
     tell,
@@ -103,7 +104,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
         server.enter(Stage::Publishing(snapshots));
         tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
-        let mut exporter = Exporter { observer: Observer::endless(&filter, Found::default()), collector };
+        let mut exporter =
+            Exporter { observer: Observer::endless(&filter, Found::default()), collector, trimmed: false };
         let run = Run::new(signals, live, args.trace.wanted(filter));
         run.until_stopped(None, std::future::pending(), &mut exporter).await.context("export")?;
         Ok(())
@@ -158,6 +160,16 @@ impl Show for Found {
 struct Exporter {
     observer: Observer<Found>,
     collector: Collector,
+    trimmed: bool,
+}
+
+/// The kernel's types, which starting up reads whole, are needed no more: a daemon gives their memory back.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only looks for free pages of the allocator's own.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 impl Sink for Exporter {
@@ -174,8 +186,8 @@ impl Sink for Exporter {
         self.collector.counted(reading)
     }
 
-    fn looking(&mut self) {
-        self.observer.looking();
+    fn looking(&mut self, surroundings: &mut dyn Surroundings) -> io::Result<()> {
+        self.observer.looking(surroundings)
     }
 
     fn looked_at(&mut self, look: &Looked<'_>) {
@@ -183,12 +195,20 @@ impl Sink for Exporter {
         self.collector.looked_at(look);
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
-        self.observer.resynced(now_ns, resync)?;
+    fn resynced(
+        &mut self,
+        now_ns: u64,
+        resync: &Resync,
+        surroundings: &mut dyn Surroundings,
+    ) -> io::Result<Next> {
+        self.observer.resynced(now_ns, resync, surroundings)?;
+        if !std::mem::replace(&mut self.trimmed, true) {
+            give_back();
+        }
         if let Some(diagnosis) = self.observer.show.0.take() {
             self.collector.diagnosed(&diagnosis);
         }
-        self.collector.resynced(now_ns, resync)
+        self.collector.resynced(now_ns, resync, surroundings)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -189,7 +189,7 @@ families! {
         "Processes and network namespaces that could not be looked into then: there may be more sockets";
     HOOKS = "tcptrace_hook_attached", Gauge,
         &[("hook", "the tracepoint or function, as `tcptrace doctor` names it")], false,
-        "1 where the hook is attached, 0 where this kernel has none: docs/kernel.md says what is missing then";
+        "1 where the hook is attached, 0 where it is not: `tcptrace doctor` says what is missing then";
     LOST = "tcptrace_lost_events", Counter, &[("kind", "what was lost, as in docs/events.md")], false,
         "Events that found the ring full, or that the kernel skipped";
     EVICTED = "tcptrace_evicted_flows", Counter, &[], false,

@@ -23,6 +23,7 @@ use crate::{
     source::{
         live::{cpu_time_ns, wall_offset_ns},
         privileges::kernel_version,
+        surroundings::Surroundings,
     },
     summary::LostCounts,
 };
@@ -68,6 +69,8 @@ pub struct Collector {
     own: Own,
     dropped: Option<Arc<AtomicU64>>,
     began_ns: u64,
+    /// From boot time to the time of day when it began: when something began does not change when the clock is set.
+    began_offset_ns: i64,
     census: Paced,
     building: Paced,
     out: watch::Sender<Arc<Snapshot>>,
@@ -93,6 +96,7 @@ impl Collector {
             own,
             dropped: counting.dropped,
             began_ns,
+            began_offset_ns: wall_offset_ns(),
             census: Paced::one_in(SHARE),
             building: Paced::one_in(SHARE),
             out,
@@ -109,6 +113,13 @@ impl Collector {
             *oldest = (*oldest).max(finding.age.map(|age| age.ns));
         }
         self.stuck = Some(Stuck { findings, unexplained: diagnosis.unexplained });
+    }
+
+    fn looked(&mut self, now_ns: u64, resync: &Resync) {
+        if let Some(index) = Why::ALL.iter().position(|why| *why == resync.why) {
+            self.resyncs[index] += 1;
+        }
+        self.last_resync = Some((now_ns, resync.unread));
     }
 
     fn transition(&mut self, entry: &Entry) {
@@ -130,20 +141,20 @@ impl Collector {
     }
 
     fn snapshot(&self, reading: &Reading<'_>) -> Snapshot {
-        let offset_ns = wall_offset_ns();
-        let unix_ns = |boot_ns: u64| boot_ns.saturating_add_signed(offset_ns);
+        let wall_offset_ns = wall_offset_ns();
         let mut families = vec![Vec::new(); FAMILIES.len()];
         let mut shown = Shown {
             families: &mut families,
             group: Vec::new(),
             began_unix_ns: None,
-            wall_offset_ns: offset_ns,
+            began_offset_ns: self.began_offset_ns,
+            wall_offset_ns,
         };
         self.show_all(reading, &mut shown);
         let families = FAMILIES.iter().copied().zip(families).filter(|(_, samples)| !samples.is_empty());
         Snapshot {
-            began_unix_ns: unix_ns(self.began_ns),
-            at_unix_ns: unix_ns(reading.now_ns),
+            began_unix_ns: self.began_ns.saturating_add_signed(self.began_offset_ns),
+            at_unix_ns: reading.now_ns.saturating_add_signed(wall_offset_ns),
             made: Some(std::time::Instant::now()),
             families: families.collect(),
         }
@@ -244,11 +255,13 @@ impl Sink for Collector {
         self.groups.seen(look.sight);
     }
 
-    fn resynced(&mut self, now_ns: u64, resync: &Resync) -> io::Result<Next> {
-        if let Some(index) = Why::ALL.iter().position(|why| *why == resync.why) {
-            self.resyncs[index] += 1;
-        }
-        self.last_resync = Some((now_ns, resync.unread));
+    fn resynced(
+        &mut self,
+        now_ns: u64,
+        resync: &Resync,
+        _surroundings: &mut dyn Surroundings,
+    ) -> io::Result<Next> {
+        self.looked(now_ns, resync);
         Ok(Next::Continue)
     }
 
@@ -263,6 +276,7 @@ pub struct Shown<'a> {
     families: &'a mut [Vec<Sample>],
     group: Vec<(&'static str, Cow<'static, str>)>,
     began_unix_ns: Option<u64>,
+    began_offset_ns: i64,
     wall_offset_ns: i64,
 }
 
@@ -270,7 +284,7 @@ impl Shown<'_> {
     /// What is added next is of this group, which began then on the boot-time clock; `None`: with everything.
     fn group(&mut self, labels: Vec<(&'static str, Cow<'static, str>)>, began_ns: Option<u64>) {
         self.group = labels;
-        self.began_unix_ns = began_ns.map(|ns| ns.saturating_add_signed(self.wall_offset_ns));
+        self.began_unix_ns = began_ns.map(|ns| ns.saturating_add_signed(self.began_offset_ns));
     }
 
     fn add<const N: usize>(&mut self, family: &'static Family, labels: [Cow<'static, str>; N], value: Value) {

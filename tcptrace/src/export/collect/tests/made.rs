@@ -2,7 +2,7 @@
 
 use crate::{
     event::{
-        Bits, Carrier, Direction, Ends, Event, Head, Reason, Reset, Retransmit, Segment, TcpState, Transition,
+        Carrier, Direction, Ends, Event, Head, Reason, Reset, Retransmit, Segment, TcpState, Transition,
     },
     export::{
         collect::{Collector, Counting, Label, Own},
@@ -14,7 +14,7 @@ use crate::{
         owner::{Owner, Source},
     },
     process::Process,
-    run::{Reading, Sink},
+    run::{Next, Reading, Sink},
     summary::LostCounts,
 };
 use std::{net::Ipv4Addr, sync::Arc};
@@ -107,15 +107,13 @@ pub fn ledger() -> Ledger {
 
 /// A socket that begins to connect, and stays so.
 pub fn connects(ledger: &mut Ledger, peer: u32) {
-    let event = Transition {
-        head: head(1, u64::from(peer) + 1, ends(peer, 443)),
-        old: TcpState::Close,
-        new: TcpState::SynSent,
-        bits: Some(Bits::default()),
-        shutdown: 0,
-        task: None,
-        numbers: None,
-    };
+    begins(ledger, head(1, u64::from(peer) + 1, ends(peer, 443)));
+}
+
+/// The same.
+pub fn begins(ledger: &mut Ledger, head: Head) {
+    let (old, new) = (TcpState::Close, TcpState::SynSent);
+    let event = Transition { head, old, new, bits: None, shutdown: 0, task: None, numbers: None };
     ledger.fold(&Event::Transition(event), &mut Vec::new());
 }
 
@@ -135,7 +133,9 @@ impl Counted {
     }
 
     pub fn take(&mut self, entries: impl IntoIterator<Item = Entry>) -> &mut Self {
-        entries.into_iter().for_each(|entry| drop(self.collector.entry(&entry).unwrap()));
+        for entry in entries {
+            assert_eq!(self.collector.entry(&entry).unwrap(), Next::Continue);
+        }
         self
     }
 

@@ -181,7 +181,7 @@ fn looks_are_counted_by_what_they_were_for() {
     for why in [Why::Start, Why::Timer, Why::Timer] {
         let (broken, reconciled) = (Broken::default(), Default::default());
         let resync = Resync { why, duration_ns: 1, namespaces: 1, unread: 4, broken, reconciled };
-        counted.collector.resynced(SECOND_NS, &resync).unwrap();
+        counted.collector.looked(SECOND_NS, &resync);
     }
     let snapshot = counted.at(SECOND_NS);
     assert_eq!(some(&snapshot, &RESYNCS), pairs(&[("start", 1.0), ("timer", 2.0)]));
@@ -197,17 +197,7 @@ fn sockets_are_those_that_are_there() {
     for cookie in [100, 101, 102] {
         // Three more to the third peer: it is the largest.
         second += 1;
-        let event = made::head(second, cookie, ends(3, 443));
-        let event = crate::event::Transition {
-            head: event,
-            old: Close,
-            new: TcpState::SynSent,
-            bits: None,
-            shutdown: 0,
-            task: None,
-            numbers: None,
-        };
-        counted.ledger.fold(&crate::event::Event::Transition(event), &mut Vec::new());
+        begins(&mut counted.ledger, head(second, cookie, ends(3, 443)));
     }
     let snapshot = counted.at(SECOND_NS);
     let mut sockets = some(&snapshot, &SOCKETS);
@@ -241,6 +231,18 @@ fn a_hundred_thousand_peers_are_bounded() {
     let other = f64::from(PEERS - MOST as u32);
     assert!(values(&snapshot, &CLOSES).contains(&("orderly other other".into(), other)));
     assert_eq!(values(&snapshot, &GROUPS_OTHER), pairs(&[("", 3.0 * other)]));
+}
+
+/// More peers than are compared: the largest is kept all the same, and every socket is counted once.
+#[test]
+fn a_census_of_as_many_peers_is_bounded() {
+    const PEERS: u32 = 100_000;
+    let mut counted = Counted::by(&[Label::Peer], 5);
+    (1..=PEERS).for_each(|peer| connects(&mut counted.ledger, peer));
+    let snapshot = counted.at(SECOND_NS);
+    let sockets = some(&snapshot, &SOCKETS);
+    assert_eq!(sockets.len(), 6, "{sockets:?}");
+    assert_eq!(sockets.iter().map(|(_, count)| count).sum::<f64>(), f64::from(PEERS));
 }
 
 #[test]
