@@ -40,6 +40,20 @@ impl Counters {
         failed: 0,
     };
 
+    /// What was added since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut added = *self;
+        for (row, less) in added.matrix.iter_mut().zip(&earlier.matrix) {
+            subtract_all(row, less);
+        }
+        subtract_all(&mut added.counted, &earlier.counted);
+        subtract_all(&mut added.lost, &earlier.lost);
+        added.attempts = added.attempts.saturating_sub(earlier.attempts);
+        added.attempted_segments = added.attempted_segments.saturating_sub(earlier.attempted_segments);
+        added.failed = added.failed.saturating_sub(earlier.failed);
+        added
+    }
+
     /// Adds another CPU's counters to these.
     pub fn add(&mut self, other: &Self) {
         for (row, more) in self.matrix.iter_mut().zip(&other.matrix) {
@@ -56,6 +70,12 @@ impl Counters {
 fn add_all<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
     for (sum, more) in sums.iter_mut().zip(more) {
         *sum += more;
+    }
+}
+
+fn subtract_all<const N: usize>(from: &mut [u64; N], what: &[u64; N]) {
+    for (count, less) in from.iter_mut().zip(what) {
+        *count = count.saturating_sub(*less);
     }
 }
 

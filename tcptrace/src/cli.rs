@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, explain, export, kill, snapshot, stat, stuck, watch},
+    cmd::{doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -31,10 +31,14 @@ pub enum Command {
     Watch(Box<watch::Args>),
     /// Sockets by state, use against limits, accept queues; with an interval also what happens by the second
     Stat(Box<stat::Args>),
+    /// Transitions by pair of states, and how long connections stay in each: quantiles and bars
+    Hist(Box<hist::Args>),
     /// Which connections do not move: why, whose they are, until when, what to do
     Stuck(Box<stuck::Args>),
     /// The whole story of a connection: what happened, how it stands, what it means, what is still tried
     Explain(explain::Args),
+    /// Keep what happens in a file that every view reads with --from, without root and anywhere
+    Record(Box<record::Args>),
     /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
     Kill(Box<kill::Args>),
     /// Count for Prometheus: a daemon that serves everything as metrics
@@ -178,6 +182,11 @@ pub fn cookie(text: &str) -> Result<u64, String> {
     })
 }
 
+/// A size in bytes, with a unit or without: `1GiB`, `512M`, `65536`.
+pub fn size(text: &str) -> Result<u64, String> {
+    bytes(text).ok_or_else(|| format!("{text:?} is not a size; valid are 16MiB, 1GiB, or bytes as a number"))
+}
+
 /// A ring size in bytes, with a unit or without: `8MiB`, `512k`, `65536`.
 pub fn ring_size(text: &str) -> Result<u32, String> {
     const MAX: u64 = 1 << 30;
@@ -186,16 +195,20 @@ pub fn ring_size(text: &str) -> Result<u32, String> {
             "{text:?} is not a ring size; valid are {MIN_RING_BYTES} bytes to 1GiB, written as 65536, 512KiB or 8MiB"
         )
     };
+    let bytes = bytes(text).ok_or_else(invalid)?;
+    if (1..=MAX).contains(&bytes) { u32::try_from(bytes).map_err(|_| invalid()) } else { Err(invalid()) }
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kb" | "kib" => 1 << 10,
         "m" | "mb" | "mib" => 1 << 20,
         "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(invalid()),
+        _ => return None,
     };
-    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(invalid)?;
-    if (1..=MAX).contains(&bytes) { u32::try_from(bytes).map_err(|_| invalid()) } else { Err(invalid()) }
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod explain;
 pub mod finding;
+pub mod hist;
 pub mod kill;
 mod sight;
 pub mod stat;

@@ -4,6 +4,7 @@ mod advice;
 mod artifacts;
 mod bench;
 mod ci;
+mod fuzz;
 mod lint;
 mod root;
 mod run;
@@ -35,6 +36,8 @@ enum Task {
     Ci,
     /// Measure what tcptrace costs
     Bench(bench::Options),
+    /// Look for inputs that make the readers of foreign bytes panic, hang or grow
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     done.unwrap_or_else(|error| {
         advice::print(&error);

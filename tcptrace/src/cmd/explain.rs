@@ -4,6 +4,7 @@ mod what;
 
 use super::{
     block_on,
+    feed::namespaces,
     filter_args::named,
     observer::{Plan, Show, observe},
     trace::Format,
@@ -17,10 +18,8 @@ use crate::{
     enrich::Places,
     error::EXIT_OK,
     flow::{Entry, FlowId, What},
-    source::{
-        live::{boot_time_ns, wall_offset_ns},
-        netns::Namespace,
-    },
+    run::{Origin, Started},
+    source::netns::Namespace,
     view::{self, ColorChoice, Lines, Palette},
     wall::Wall,
     wire,
@@ -29,6 +28,7 @@ use anyhow::bail;
 use hashbrown::HashMap;
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 use what::Subject;
@@ -56,6 +56,9 @@ pub struct Args {
     /// Do not trace; only look at the sockets
     #[arg(long)]
     no_trace: bool,
+    /// As a recording (`tcptrace record`) tells it; `-`: standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "no_trace")]
+    from: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     format: Format,
@@ -71,22 +74,31 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.what.filter();
     // One that is not there must not pass for one where nothing is wrong.
-    filter.netns = named(&args.netns)?.iter().map(Namespace::inode).collect();
-    let teller = Teller {
+    filter.netns = match args.from {
+        Some(_) => namespaces(&args.netns, true)?,
+        None => named(&args.netns)?.iter().map(Namespace::inode).collect(),
+    };
+    let make = |origin: &Origin, started: &Started| Teller {
         what: args.what.clone(),
         max: args.max,
         format: args.format,
         palette: Palette::new(args.color),
-        wall: Wall::new(wall_offset_ns()),
-        places: Places::new(),
-        began_ns: boot_time_ns(),
+        wall: origin.wall(),
+        places: origin.places.clone(),
+        began_ns: started.began_ns,
         stories: HashMap::new(),
         line: Vec::new(),
         told: 0,
     };
-    let plan =
-        Plan { filter, older_than: None, every: args.watch_for, looks: Some(2), no_trace: args.no_trace };
-    let teller = block_on(observe(plan, teller))?;
+    let plan = Plan {
+        filter,
+        older_than: None,
+        every: args.watch_for,
+        looks: Some(2),
+        no_trace: args.no_trace,
+        from: args.from,
+    };
+    let teller = block_on(observe(plan, make))?;
     if teller.told == 0 {
         bail!(
             "no connection with {} is there, and none ended while we watched; `tcptrace stat --by port` and `ss -tan` list them",

@@ -1,9 +1,10 @@
 //! `tcptrace export`: a daemon that counts, for Prometheus and whoever reads its formats.
 
 use super::{
+    feed::namespaces,
     filter_args::FilterArgs,
     observer::{Observer, Show},
-    trace::{Format, TraceArgs},
+    trace::AttachArgs,
 };
 use crate::{
     diagnose::{Diagnosis, Scene},
@@ -16,12 +17,10 @@ use crate::{
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
-        netns,
         surroundings::Surroundings,
     },
     summary::LostCounts,
     tell,
-    view::ColorChoice,
 };
 use anyhow::{Context, bail};
 use std::{io, net::SocketAddr};
@@ -31,13 +30,15 @@ const LISTEN: &str = "127.0.0.1:9947";
 /// More groups than this make more time series than a Prometheus likes from one target.
 const MOST_GROUPS: usize = 1000;
 
+/// What `--resync` means for metrics.
+const RESYNC: &str = "How often the kernel is asked for all its sockets: to correct what was missed, and to find what is stuck; \
+                      `off`: never, and nothing is said of what is stuck";
+
 /// Arguments of `export`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    mut_arg("format", |format| format.hide(true)),
-    mut_arg("color", |color| color.hide(true)),
     mut_arg("state", |state| state.hide(true)),
-    mut_arg("resync", |resync| resync.default_value("15s")),
+    mut_arg("resync", |resync| resync.default_value("15s").help(RESYNC)),
     after_help = "Examples:\n  \
     tcptrace export                              then: curl -s localhost:9947/metrics\n  \
     tcptrace export --label port --label role    which service, and on which side\n  \
@@ -60,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "NETNS", help_heading = "Filter")]
     netns: Vec<String>,
     #[command(flatten)]
-    trace: TraceArgs,
+    attach: AttachArgs,
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -82,7 +83,7 @@ fn most_groups(text: &str) -> Result<usize, String> {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
-    let options = args.trace.load_options(filter.clone());
+    let options = args.attach.load_options(filter.clone());
     let server = Server::start(args.listen).map_err(|error| cannot_listen(args.listen, &error))?;
     if !server.address.ip().is_loopback() {
         tell!(
@@ -104,22 +105,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
         server.enter(Stage::Publishing(snapshots));
         tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
-        let mut exporter =
-            Exporter { observer: Observer::endless(&filter, Found::default()), collector, trimmed: false };
-        let run = Run::new(signals, live, args.trace.wanted(filter));
+        let run = Run::new(signals, live, args.attach.wanted(filter.clone()));
+        let observer = Observer::endless(&filter, run.started(), Found::default());
+        let mut exporter = Exporter { observer, collector, trimmed: false };
         run.until_stopped(None, std::future::pending(), &mut exporter).await.context("export")?;
         Ok(())
     })
 }
 
 fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    // They are not the daemon's, but of the arguments that it shares with `watch`.
-    if args.trace.format != Format::default() || args.trace.color != ColorChoice::default() {
-        bail!("export writes no lines: --format and --color are not its options");
-    }
-    let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
-    let netns = netns.map_err(anyhow::Error::msg).context("--netns")?;
-    let filter = FilterSpec { netns, ..args.filter.spec()? };
+    let filter = FilterSpec { netns: namespaces(&args.netns, false)?, ..args.filter.spec()? };
     if !filter.states.is_empty() {
         bail!(
             "export counts every state: --state is not one of its options; choose by the label `state` instead"

@@ -10,6 +10,7 @@ use crate::{
     error::StartError,
     event::TcpState,
     flow::{Entry, FlowId, Known, Role, What},
+    record::{recorder::Recorder, tape::FileTape},
     run::{
         Looked, Next, Origin, Run, Signals, Sink, Wanted,
         report::{Resync, Why},
@@ -29,6 +30,7 @@ use serde_json::json;
 use std::{
     collections::VecDeque,
     io::{self, Write},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -50,6 +52,9 @@ pub struct Args {
     /// IP version of the two hosts
     #[arg(long, value_name = "4|6", default_value = "4", value_parser = ["4", "6"])]
     family: String,
+    /// Record it to this file, too
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     trace: TraceArgs,
 }
@@ -72,11 +77,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return print(&scenario.explain());
     }
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
+    let tape = args.record.as_deref().map(|path| FileTape::create(path, Default::default())).transpose()?;
     // A lab's errors name their cause themselves: as a source it would stand there twice.
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));
     let filter = FilterSpec { netns: hosts.into(), ..FilterSpec::default() };
-    let options = args.trace.load_options(filter);
+    let options = args.trace.load_options(filter.clone());
     super::block_on(async {
         let signals = Signals::listen()?;
         let live = Live::start(&options).map_err(|error| match error {
@@ -85,12 +91,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             other => anyhow!(other),
         })?;
-        let observer = Observer::endless(&options.filter, Latest::default());
-        let wanted =
-            Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter.clone()) };
+        let wanted = Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter) };
         let run = Run::new(signals, live, wanted);
         let origin = Origin::live(run.started());
         let output = Output::new(&args.trace, Choice::default(), &origin);
+        let observer = Observer::endless(&filter, run.started(), Latest::default());
         let mut output = LabOutput::new(output, observer, hosts);
         if !quietly(output.output.begin(run.started()))? {
             return Ok(());
@@ -109,8 +114,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = end.await; // an error means that the script is gone: that is an end too
             interrupted = false;
         };
-        let summary =
-            run.until_stopped(None, stop, &mut output).await.context("cannot write to standard output")?;
+        const UNWRITABLE: &str = "cannot write to standard output";
+        let summary = match tape {
+            None => run.until_stopped(None, stop, &mut output).await.context(UNWRITABLE)?,
+            Some(tape) => {
+                let started = run.started().clone();
+                let mut recorder = Recorder::new(tape, &started, &origin, false, &mut output);
+                let summary = run.until_stopped(None, stop, &mut recorder).await.context(UNWRITABLE)?;
+                recorder.into_tape().finish("the scenario ended")?;
+                summary
+            }
+        };
         quietly(output.catch_up(u64::MAX))?;
         output.output.end(&summary)?;
         if interrupted {

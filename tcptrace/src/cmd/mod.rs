@@ -3,11 +3,14 @@
 pub mod doctor;
 pub mod explain;
 pub mod export;
+mod feed;
 mod filter_args;
+pub mod hist;
 pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod observer;
+pub mod record;
 pub mod snapshot;
 pub mod stat;
 pub mod stuck;
@@ -25,7 +28,9 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stuck(args) => return stuck::run(*args),
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => watch::run(*args),
+        Command::Record(args) => record::run(*args),
         Command::Stat(args) => stat::run(*args),
+        Command::Hist(args) => hist::run(*args),
         Command::Kill(args) => kill::run(*args),
         Command::Export(args) => export::run(*args),
         #[cfg(feature = "lab")]

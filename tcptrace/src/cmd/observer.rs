@@ -5,17 +5,18 @@ use crate::{
     diagnose::{Around, Counted, Diagnosis, History, Look, Machine, Memory, Scene, Traced, diagnose},
     error::StartError,
     flow::{DEFAULT_MAX_FLOWS, Entry},
-    run::{Looked, Next, Run, Signals, Sink, Wanted, look::Looks, report::Resync},
+    record::playback::Playback,
+    run::{Looked, Next, Origin, Run, Signals, Sink, Started, Wanted, look::Looks, report::Resync},
     source::{
         btf::KERNEL_BTF,
         filter::FilterSpec,
-        live::{Live, boot_time_ns},
+        live::Live,
         load::{HookChoice, LoadOptions, RetransmitChoice},
         surroundings::Surroundings,
     },
     summary::LostCounts,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::{io, path::PathBuf, time::Duration};
 
 /// Who shows what a look came to.
@@ -48,28 +49,47 @@ pub struct Plan {
     pub looks: Option<u64>,
     /// Not to be traced.
     pub no_trace: bool,
+    /// A recording, instead of this machine now: its last look, or (`looks` is `None`) each.
+    pub from: Option<PathBuf>,
 }
 
-/// Looks as planned, and gives back who showed it.
+/// Looks as planned, and gives back who showed it. `make` is told where and when it takes place.
 ///
 /// # Errors
-/// Standard output's.
-pub async fn observe<S: Show>(plan: Plan, show: S) -> anyhow::Result<S> {
-    let Plan { filter, older_than, every, looks, no_trace } = plan;
-    let mut observer = Observer::new(&filter, older_than, looks.unwrap_or(u64::MAX), show);
+/// Standard output's; a recording that cannot be read.
+pub async fn observe<S: Show>(plan: Plan, make: impl FnOnce(&Origin, &Started) -> S) -> anyhow::Result<S> {
+    let Plan { filter, older_than, every, looks, no_trace, from } = plan;
+    if let Some(path) = from {
+        let playback = Playback::open(&path, filter.clone())?;
+        let shown = if looks.is_some() { Shown::AtTheEnd(None) } else { Shown::Each };
+        let show = make(playback.origin(), playback.started());
+        return replay(playback, Observer::new(&filter, older_than, shown, show));
+    }
+    let shown = looks.map_or(Shown::Each, Shown::After);
     let mut signals = Signals::listen()?;
     match if no_trace { Err("--no-trace".to_owned()) } else { start(&filter) } {
         Ok(live) => {
-            observer.traced();
-            let wanted =
-                Wanted { filter, max_flows: DEFAULT_MAX_FLOWS, resync: Some(every), eager: looks.is_some() };
+            let eager = looks.is_some();
+            let wanted = Wanted {
+                filter: filter.clone(),
+                max_flows: DEFAULT_MAX_FLOWS,
+                resync: Some(every),
+                eager,
+                look_at_end: false,
+            };
             let run = Run::new(signals, live, wanted);
+            let show = make(&Origin::live(run.started()), run.started());
+            let mut observer = Observer::new(&filter, older_than, shown, show);
+            observer.traced(run.started());
             let ended = run.until_stopped(None, std::future::pending(), &mut observer).await;
             ended.context("cannot write to standard output")?;
+            Ok(observer.show)
         }
         Err(why) => {
+            let mut looks = Looks::new(filter.clone());
+            let show = make(&Origin::live(looks.started()), looks.started());
+            let mut observer = Observer::new(&filter, older_than, shown, show);
             observer.not_traced(&why);
-            let mut looks = Looks::new(filter);
             loop {
                 match looks.look(&mut observer) {
                     Ok(Next::Continue) => {}
@@ -84,7 +104,29 @@ pub async fn observe<S: Show>(plan: Plan, show: S) -> anyhow::Result<S> {
                     () = tokio::time::sleep(every) => {}
                 }
             }
+            Ok(observer.show)
         }
+    }
+}
+
+fn replay<S: Show>(playback: Playback, mut observer: Observer<S>) -> anyhow::Result<S> {
+    if playback.started().is_traced() {
+        observer.traced(playback.started());
+    } else {
+        observer.not_traced("the recording was made without");
+    }
+    let played = playback.play(None, &mut observer).context("cannot write to standard output")?;
+    observer.notes.extend(played.flaws);
+    match observer.shown {
+        Shown::AtTheEnd(Some(scene)) => {
+            let diagnosis = diagnose(&scene);
+            let notes: Vec<_> = observer.notes.iter().chain(&observer.unread).cloned().collect();
+            quietly(observer.show.show(&scene, diagnosis, &notes))?;
+        }
+        Shown::AtTheEnd(None) => {
+            bail!("the recording has no list of sockets: it ended too early, or was made with --resync off")
+        }
+        Shown::After(_) | Shown::Each => {}
     }
     Ok(observer.show)
 }
@@ -107,11 +149,20 @@ fn start(filter: &FilterSpec) -> Result<Live, String> {
 /// The default of `watch --ring-size`.
 const RING_BYTES: u32 = 8 << 20;
 
+/// Which looks are shown.
+enum Shown {
+    /// The one after which so many less one have been taken; then it is enough.
+    After(u64),
+    /// Each.
+    Each,
+    /// The last, which is known only when there are no more.
+    AtTheEnd(Option<Box<Scene>>),
+}
+
 /// Takes looks, and remembers.
 pub struct Observer<S> {
     older_than_ns: Option<u64>,
-    /// Looks that are still to come; only the last is shown, unless there is no last.
-    left: u64,
+    shown: Shown,
     all_namespaces: bool,
     look: Look,
     memory: Memory,
@@ -119,16 +170,17 @@ pub struct Observer<S> {
     lost: u64,
     traced_since_ns: Option<u64>,
     notes: Vec<String>,
+    /// What the last look could not see.
+    unread: Option<String>,
     /// Who shows it.
     pub show: S,
 }
 
 impl<S: Show> Observer<S> {
-    /// `looks`: how many there will be.
-    fn new(filter: &FilterSpec, older_than: Option<Duration>, looks: u64, show: S) -> Self {
+    fn new(filter: &FilterSpec, older_than: Option<Duration>, shown: Shown, show: S) -> Self {
         Self {
             older_than_ns: older_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
-            left: looks,
+            shown,
             all_namespaces: filter.netns.is_empty(),
             look: Look::default(),
             memory: Memory::default(),
@@ -136,20 +188,21 @@ impl<S: Show> Observer<S> {
             lost: 0,
             traced_since_ns: None,
             notes: Vec::new(),
+            unread: None,
             show,
         }
     }
 
     /// Beside a trace that goes on, whose looks are shown one by one.
-    pub fn endless(filter: &FilterSpec, show: S) -> Self {
-        let mut observer = Self::new(filter, None, u64::MAX, show);
-        observer.traced();
+    pub fn endless(filter: &FilterSpec, started: &Started, show: S) -> Self {
+        let mut observer = Self::new(filter, None, Shown::Each, show);
+        observer.traced(started);
         observer
     }
 
-    /// Events are traced from now on.
-    fn traced(&mut self) {
-        self.traced_since_ns = Some(boot_time_ns());
+    /// Events are traced since it began.
+    fn traced(&mut self, started: &Started) {
+        self.traced_since_ns = Some(started.began_ns);
     }
 
     /// They are not, for this reason.
@@ -167,6 +220,18 @@ impl<S: Show> Observer<S> {
                 look.ask_routes(netns, |peers| surroundings.routes(netns, peers));
             }
         }
+    }
+
+    fn note_unread(&mut self, resync: &Resync) {
+        self.unread = (resync.unread > 0 && self.all_namespaces).then(|| {
+            let replayed = matches!(self.shown, Shown::AtTheEnd(_));
+            let needs = if replayed || nix::unistd::geteuid().is_root() { "" } else { "needs root: " };
+            let of = if resync.unread == 1 { "one process" } else { "several processes" };
+            format!(
+                "{needs}the network namespaces of {of} could not be looked into ({}); there may be more sockets",
+                resync.unread
+            )
+        });
     }
 
     fn around(&mut self, now_ns: u64, surroundings: &mut dyn Surroundings) -> Around {
@@ -217,21 +282,21 @@ impl<S: Show> Sink for Observer<S> {
         self.add_details(&mut look, surroundings);
         let around = self.around(now_ns, surroundings);
         let scene = look.finish(now_ns, around, self.older_than_ns, &mut self.memory);
-        let endless = self.left == u64::MAX;
-        self.left = if endless { self.left } else { self.left.saturating_sub(1) };
-        if endless || self.left == 0 {
-            let mut notes = self.notes.clone();
-            if resync.unread > 0 && self.all_namespaces {
-                let needs = if nix::unistd::geteuid().is_root() { "" } else { "needs root: " };
-                let of = if resync.unread == 1 { "one process" } else { "several processes" };
-                notes.push(format!(
-                    "{needs}the network namespaces of {of} could not be looked into ({}); there may be more sockets",
-                    resync.unread
-                ));
+        self.note_unread(resync);
+        match &mut self.shown {
+            Shown::After(left) if *left > 1 => {
+                *left -= 1;
+                return Ok(Next::Continue);
             }
-            self.show.show(&scene, diagnose(&scene), &notes)?;
+            Shown::AtTheEnd(last) => {
+                *last = Some(Box::new(scene));
+                return Ok(Next::Continue);
+            }
+            Shown::After(_) | Shown::Each => {}
         }
-        Ok(if self.left == 0 { Next::Enough } else { Next::Continue })
+        let notes: Vec<_> = self.notes.iter().chain(&self.unread).cloned().collect();
+        self.show.show(&scene, diagnose(&scene), &notes)?;
+        Ok(if matches!(self.shown, Shown::After(_)) { Next::Enough } else { Next::Continue })
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::{
     block_on,
+    feed::namespaces,
     filter_args::{FilterArgs, named},
     observer::{Plan, Show, observe},
     trace::Format,
@@ -13,7 +14,8 @@ use crate::{
     error::{EXIT_FOUND, EXIT_OK},
     event::TcpState,
     flow::owner::Owner,
-    source::{live::wall_offset_ns, netns::Namespace},
+    run::{Origin, Started},
+    source::netns::Namespace,
     view::{self, ColorChoice, Palette},
     wall::Wall,
     wire,
@@ -21,6 +23,7 @@ use crate::{
 use hashbrown::{HashMap, HashSet};
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -54,6 +57,9 @@ pub struct Args {
     /// Do not trace; only look at the sockets
     #[arg(long, help_heading = "Looking")]
     no_trace: bool,
+    /// How it was at the end of a recording (`tcptrace record`), or with --watch at each look of it; `-`: standard input
+    #[arg(long, value_name = "FILE", help_heading = "Looking", conflicts_with = "no_trace")]
+    from: Option<PathBuf>,
     /// Each connection with its evidence
     #[arg(short, long, help_heading = "Output")]
     verbose: bool,
@@ -72,10 +78,13 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.filter.spec()?;
     // One that is not there must not pass for one where nothing is wrong.
-    filter.netns = named(&args.netns)?.iter().map(Namespace::inode).collect();
+    filter.netns = match args.from {
+        Some(_) => namespaces(&args.netns, true)?,
+        None => named(&args.netns)?.iter().map(Namespace::inode).collect(),
+    };
     // A flow is judged by all its states: which are shown is decided at the end.
     let states = std::mem::take(&mut filter.states);
-    let output = Output {
+    let make = |origin: &Origin, _: &Started| Output {
         states,
         comms: args.comm,
         older_than: args.older_than,
@@ -83,8 +92,8 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         again: args.watch.is_some(),
         format: args.format,
         palette: Palette::new(args.color),
-        wall: Wall::new(wall_offset_ns()),
-        places: Places::new(),
+        wall: origin.wall(),
+        places: origin.places.clone(),
         line: Vec::new(),
         found: false,
     };
@@ -94,8 +103,9 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         every: args.watch.unwrap_or(args.watch_for),
         looks: args.watch.is_none().then_some(2),
         no_trace: args.no_trace,
+        from: args.from,
     };
-    let output = block_on(observe(plan, output))?;
+    let output = block_on(observe(plan, make))?;
     Ok(if output.found { EXIT_FOUND } else { EXIT_OK })
 }
 

@@ -49,6 +49,13 @@ pub struct TraceArgs {
     /// Colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub color: ColorChoice,
+    #[command(flatten)]
+    attach: AttachArgs,
+}
+
+/// How to attach.
+#[derive(Clone, Debug, Args)]
+pub struct AttachArgs {
     /// How programs are attached
     #[arg(long, value_enum, default_value_t, value_name = "WAY", help_heading = "Tracing")]
     pub hooks: HookChoice,
@@ -78,6 +85,23 @@ fn max_flows(text: &str) -> Result<usize, String> {
 }
 
 impl TraceArgs {
+    /// As [`AttachArgs::load_options`].
+    pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
+        self.attach.load_options(filter)
+    }
+
+    /// How to attach.
+    pub fn attach(&self) -> &AttachArgs {
+        &self.attach
+    }
+
+    /// As [`AttachArgs::wanted`].
+    pub fn wanted(&self, filter: FilterSpec) -> Wanted {
+        self.attach.wanted(filter)
+    }
+}
+
+impl AttachArgs {
     /// What to load. Says so where a size had to be rounded.
     pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
         let ring_bytes = self.ring_size.next_power_of_two().max(MIN_RING_BYTES);
@@ -93,10 +117,10 @@ impl TraceArgs {
     }
 }
 
-impl TraceArgs {
+impl AttachArgs {
     /// What a run needs to know.
     pub fn wanted(&self, filter: FilterSpec) -> Wanted {
-        Wanted { filter, max_flows: self.max_flows, resync: self.resync, eager: false }
+        Wanted { filter, max_flows: self.max_flows, resync: self.resync, eager: false, look_at_end: false }
     }
 }
 

@@ -1,15 +1,11 @@
 //! `tcptrace watch`: one line for each thing that happens.
 
 use super::{
+    feed::{Feed, FeedArgs, namespaces},
     filter_args::FilterArgs,
     trace::{Choice, Format, Only, Output, TraceArgs, hint_if_silent, quietly},
 };
-use crate::{
-    cli,
-    run::{Origin, Run, Signals},
-    source::{filter::FilterSpec, live::Live, netns},
-};
-use anyhow::Context;
+use crate::{cli, source::filter::FilterSpec};
 use std::time::Duration;
 
 /// What `--state` means for events.
@@ -44,6 +40,8 @@ pub struct Args {
     #[arg(long, help_heading = "Output", conflicts_with = "count")]
     summary: bool,
     #[command(flatten)]
+    feed: FeedArgs,
+    #[command(flatten)]
     trace: TraceArgs,
 }
 
@@ -54,25 +52,22 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
     let filtered = !args.comm.is_empty() || filter != FilterSpec::default();
-    let options = args.trace.load_options(filter);
     let choice = Choice {
         only: args.only,
-        states: options.filter.states.clone(),
+        states: filter.states.clone(),
         comms: args.comm,
         count: args.count,
         summary_only: args.summary,
         sights: args.trace.format == Format::Json,
     };
     super::block_on(async {
-        let signals = Signals::listen()?;
-        let live = Live::start(&options)?;
-        let run = Run::new(signals, live, args.trace.wanted(options.filter));
-        let mut output = Output::new(&args.trace, choice, &Origin::live(run.started()));
-        if !quietly(output.begin(run.started()))? {
+        let feed = Feed::open(&args.feed, args.trace.attach(), filter)?;
+        let origin = feed.origin();
+        let mut output = Output::new(&args.trace, choice, &origin);
+        if !quietly(output.begin(feed.started()))? {
             return Ok(());
         }
-        let stopped = run.until_stopped(args.duration, std::future::pending(), &mut output).await;
-        let summary = stopped.context("cannot write to standard output")?;
+        let summary = feed.run(args.duration, &origin, &mut output).await?;
         output.end(&summary)?;
         hint_if_silent(&summary, filtered);
         Ok(())
@@ -80,7 +75,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    let netns: Result<_, String> = args.netns.iter().map(|text| netns::find(text)).collect();
-    let netns = netns.map_err(anyhow::Error::msg).context("--netns")?;
+    let netns = namespaces(&args.netns, args.feed.from.is_some())?;
     Ok(FilterSpec { netns, ..args.filter.spec()? })
 }

@@ -2,6 +2,7 @@
 //! exponential buckets of its native histograms and of OTLP.
 
 use hdrhistogram::Histogram;
+use std::borrow::Cow;
 
 /// Times are multiples of this, in nanoseconds: those from 2 us on are known to within 1 %.
 const LEAST_NS: u64 = 1 << 4;
@@ -10,21 +11,52 @@ const MOST_NS: u64 = 864_000_000_000_000;
 /// Two digits: a time is known to within 1 %.
 const DIGITS: u8 = 2;
 
+/// So few times are kept as they are: most groups never have more in most states, and a table takes 10 KB and more.
+const FEW: usize = 32;
+
 /// Times in nanoseconds. Grows with the longest of them, to some 40 KB at most.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dwell {
-    times: Histogram<u64>,
+    times: Times,
     sum_ns: u64,
     max_ns: u64,
 }
 
-impl Default for Dwell {
+#[derive(Clone, Debug)]
+enum Times {
+    /// In the order in which they came.
+    Few(Vec<u64>),
+    Many(Box<Histogram<u64>>),
+}
+
+impl Default for Times {
     fn default() -> Self {
-        let times = Histogram::new_with_bounds(LEAST_NS, 2 * LEAST_NS, DIGITS);
-        #[expect(clippy::expect_used, reason = "three constants, which a test makes a histogram of")]
-        let mut times = times.expect("valid bounds");
-        times.auto(true);
-        Self { times, sum_ns: 0, max_ns: 0 }
+        Self::Few(Vec::new())
+    }
+}
+
+impl Times {
+    fn table(&self) -> Cow<'_, Histogram<u64>> {
+        match self {
+            Self::Few(times) => Cow::Owned(table(times)),
+            Self::Many(table) => Cow::Borrowed(table),
+        }
+    }
+}
+
+fn table(times: &[u64]) -> Histogram<u64> {
+    let table = Histogram::new_with_bounds(LEAST_NS, 2 * LEAST_NS, DIGITS);
+    #[expect(clippy::expect_used, reason = "three constants, which a test makes a histogram of")]
+    let mut table = table.expect("valid bounds");
+    table.auto(true);
+    times.iter().for_each(|ns| add(&mut table, *ns));
+    table
+}
+
+fn add(table: &mut Histogram<u64>, ns: u64) {
+    // It grows by itself; only a table that cannot be allocated fails, and then the sum and the longest are right.
+    if let Err(error) = table.record(ns.min(MOST_NS)) {
+        log::warn!("a time cannot be recorded: {error}");
     }
 }
 
@@ -43,9 +75,14 @@ pub struct Exponential {
 impl Dwell {
     /// Adds a time.
     pub fn record(&mut self, ns: u64) {
-        // It grows by itself; only a table that cannot be allocated fails, and then the sum and the longest are right.
-        if let Err(error) = self.times.record(ns.min(MOST_NS)) {
-            log::warn!("a time cannot be recorded: {error}");
+        match &mut self.times {
+            Times::Few(times) if times.len() < FEW => times.push(ns),
+            Times::Few(times) => {
+                let mut table = table(times);
+                add(&mut table, ns);
+                self.times = Times::Many(Box::new(table));
+            }
+            Times::Many(table) => add(table, ns),
         }
         self.sum_ns = self.sum_ns.saturating_add(ns);
         self.max_ns = self.max_ns.max(ns);
@@ -53,9 +90,16 @@ impl Dwell {
 
     /// Adds all times of another.
     pub fn merge(&mut self, other: &Self) {
-        // Both have the same digits, and this one grows: there is nothing that does not fit.
-        if let Err(error) = self.times.add(&other.times) {
-            log::warn!("two distributions of times cannot be added: {error}");
+        match (&mut self.times, &other.times) {
+            (Times::Few(times), Times::Few(more)) if times.len() + more.len() <= FEW => times.extend(more),
+            _ => {
+                let mut table = self.times.table().into_owned();
+                // Both have the same digits, and this one grows: there is nothing that does not fit.
+                if let Err(error) = table.add(&*other.times.table()) {
+                    log::warn!("two distributions of times cannot be added: {error}");
+                }
+                self.times = Times::Many(Box::new(table));
+            }
         }
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
@@ -63,7 +107,18 @@ impl Dwell {
 
     /// How many times.
     pub fn count(&self) -> u64 {
-        self.times.len()
+        match &self.times {
+            Times::Few(times) => times.len() as u64,
+            Times::Many(table) => table.len(),
+        }
+    }
+
+    /// Memory that it has beside itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.times {
+            Times::Few(times) => times.capacity() * size_of::<u64>(),
+            Times::Many(table) => size_of::<Histogram<u64>>() + table.distinct_values() * size_of::<u64>(),
+        }
     }
 
     /// All of them together, in nanoseconds; exact.
@@ -78,21 +133,34 @@ impl Dwell {
 
     /// The time in nanoseconds that this part of them (0 to 1) does not exceed; `None`: there is none.
     pub fn quantile_ns(&self, part: f64) -> Option<u64> {
-        (self.count() > 0).then(|| self.times.value_at_quantile(part).min(self.max_ns))
+        (self.count() > 0).then(|| self.times.table().value_at_quantile(part).min(self.max_ns))
     }
 
     /// How many are not longer than this; a time is known to within 1 %.
     pub fn at_most(&self, ns: u64) -> u64 {
-        self.times.count_between(0, ns.min(MOST_NS))
+        self.times.table().count_between(0, ns.min(MOST_NS))
+    }
+
+    /// How many are longer than the limit before and not longer than this limit, in nanoseconds, for each limit at which
+    /// there are any; the limits are the same in every distribution, some 1 % apart.
+    pub fn buckets(&self) -> Vec<(u64, u64)> {
+        let table = self.times.table();
+        table
+            .iter_recorded()
+            .map(|step| {
+                (table.highest_equivalent(step.value_iterated_to()), step.count_since_last_iteration())
+            })
+            .collect()
     }
 
     /// As exponential buckets of this scale, -4 to 8. Each time is taken for the middle of its 1 %.
     pub fn exponential(&self, scale: i8) -> Exponential {
         let factor = 2f64.powi(i32::from(scale));
         let mut buckets = Exponential::default();
-        for step in self.times.iter_recorded() {
+        let table = self.times.table();
+        for step in table.iter_recorded() {
             let count = step.count_since_last_iteration();
-            let seconds = self.times.median_equivalent(step.value_iterated_to()) as f64 / 1e9;
+            let seconds = table.median_equivalent(step.value_iterated_to()) as f64 / 1e9;
             if step.value_iterated_to() < LEAST_NS {
                 buckets.zeros += count;
                 continue;
@@ -151,7 +219,7 @@ mod tests {
         let (mut one, two) = (of([5_000, 1_000_000_000]), of([7_000_000, 3_600_000_000_000]));
         one.merge(&two);
         let both = of([5_000, 1_000_000_000, 7_000_000, 3_600_000_000_000]);
-        assert_eq!(one.times, both.times);
+        assert_eq!(one.times.table(), both.times.table());
         assert_eq!((one.sum_ns, one.max_ns), (both.sum_ns, both.max_ns));
     }
 
@@ -166,5 +234,31 @@ mod tests {
             let first = base.powi(buckets.offset) * 1e9;
             assert!(first < 3_030.0 && first * base > 2_970.0, "{first}");
         }
+    }
+
+    #[test]
+    fn few_and_many_say_the_same() {
+        let mut dwell = Dwell::default();
+        let mut all = Vec::new();
+        for number in 0..3 * FEW as u64 {
+            dwell.record(number * 1_000_000);
+            all.push(number * 1_000_000);
+            let buckets = dwell.buckets();
+            assert_eq!(dwell.times.table().as_ref(), &table(&all));
+            assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), dwell.count());
+            assert!(buckets.is_sorted());
+        }
+        for parts in [(5, 5), (FEW as u64, 1), (FEW as u64 * 2, 3), (3, FEW as u64 * 2)] {
+            let mut one = of(0..parts.0);
+            one.merge(&of(0..parts.1));
+            assert_eq!(one.times.table(), of((0..parts.0).chain(0..parts.1)).times.table());
+        }
+    }
+
+    #[test]
+    fn few_are_small() {
+        assert!(of((0..FEW as u64).map(|n| n * 1_000_000_000)).bytes() <= FEW * 8);
+        assert!(of([MOST_NS; FEW + 1]).bytes() < 50_000);
+        assert!(size_of::<Dwell>() <= 48);
     }
 }

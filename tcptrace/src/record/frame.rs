@@ -98,6 +98,15 @@ pub enum Frame {
         /// For the last time.
         last: bool,
     },
+    /// In a file that is not the first: what was counted before it began.
+    Joined {
+        /// When this was read.
+        now_ns: u64,
+        /// The kernel's.
+        counters: Box<KernelCounters>,
+        /// What was lost.
+        lost: LostCounts,
+    },
     /// There are no more events.
     End(u64),
 }

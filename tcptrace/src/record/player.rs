@@ -15,6 +15,7 @@ use crate::{
 };
 use std::io;
 use tcptrace_common::counters::Counters;
+use zerocopy::IntoBytes;
 
 /// Plays frames.
 pub struct Player {
@@ -29,8 +30,16 @@ pub struct Player {
     now_ns: u64,
     counters: Counters,
     lost: LostCounts,
-    ended: bool,
+    /// What was counted before the first file that is there.
+    base: Box<Counters>,
+    lost_before: LostCounts,
+    /// The beginning is not there; nothing after it was taken in yet.
+    joins: bool,
+    ended_ns: Option<u64>,
+    /// The last counters were there.
+    last: bool,
     unreadable: u64,
+    aligned: Vec<u64>,
 }
 
 impl Player {
@@ -45,8 +54,13 @@ impl Player {
             slept_ns: 0,
             counters: Counters::ZERO,
             lost: LostCounts::default(),
-            ended: false,
+            base: Box::new(Counters::ZERO),
+            lost_before: LostCounts::default(),
+            joins: false,
+            ended_ns: None,
+            last: false,
             unreadable: 0,
+            aligned: Vec::new(),
             started,
             filter,
         }
@@ -100,8 +114,13 @@ impl Player {
     }
 
     fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
-        match self.decoder.decode(bytes, self.slept_ns) {
+        // In a file it lies anywhere; the decoder reads it where the kernel would have put it.
+        self.aligned.resize(bytes.len().div_ceil(size_of::<u64>()), 0);
+        let copy = &mut self.aligned.as_mut_bytes()[..bytes.len()];
+        copy.copy_from_slice(bytes);
+        match self.decoder.decode(copy, self.slept_ns) {
             Ok(mut event) => {
+                self.join(event.head().time_ns);
                 self.now_ns = self.now_ns.max(event.head().time_ns);
                 if self.filter.admits(&mut event) {
                     sink.record(bytes, self.slept_ns);
@@ -115,10 +134,23 @@ impl Player {
         }
     }
 
+    /// From here on everything is known, and not from where the trace began.
+    fn join(&mut self, now_ns: u64) {
+        if std::mem::take(&mut self.joins) {
+            self.started.began_ns = now_ns;
+            self.core.gap(now_ns);
+        }
+    }
+
     fn frame(&mut self, frame: Frame, sink: &mut impl Sink) -> io::Result<Next> {
         let input = match &frame {
             // The same at the head of each file.
             Frame::Started(_) => return Ok(Next::Continue),
+            Frame::Joined { counters, lost, .. } => {
+                (self.base, self.lost_before) = (counters.clone(), *lost);
+                self.joins = true;
+                return Ok(Next::Continue);
+            }
             Frame::Slept(slept_ns) => {
                 self.slept_ns = *slept_ns;
                 return Ok(Next::Continue);
@@ -147,13 +179,18 @@ impl Player {
             }
             Frame::Sights { .. } => return self.sights(frame, sink),
         };
+        if let Input::Tick { now_ns } = input {
+            self.join(now_ns);
+        }
         match input {
             Input::Tick { now_ns } | Input::Looked { now_ns, .. } | Input::End { now_ns } => {
                 self.now_ns = self.now_ns.max(now_ns);
             }
             _ => {}
         }
-        self.ended |= matches!(input, Input::End { .. });
+        if let Input::End { now_ns } = input {
+            self.ended_ns = Some(now_ns);
+        }
         // Views ask only inside of the call: what they may ask is there before.
         match &frame {
             Frame::Looking(namespaces) => self.recorded.looking((**namespaces).clone()),
@@ -182,11 +219,13 @@ impl Player {
         sink: &mut impl Sink,
     ) -> io::Result<Next> {
         self.now_ns = self.now_ns.max(now_ns);
-        self.counters = *counters;
-        self.lost = lost;
+        self.counters = counters.since(&self.base);
+        self.lost = lost.since(&self.lost_before);
+        let lost = self.lost;
         if self.is_filtered() {
             self.counters.matrix = self.core.folded();
         }
+        self.last |= last;
         let input = Input::Counted { now_ns, counters: &self.counters, lost, last };
         self.core.take(&input, &mut self.recorded, sink)
     }
@@ -204,23 +243,36 @@ impl Player {
         }
     }
 
-    /// There are no more frames. A recording that was cut off is brought to the end that it would have had.
+    /// There are no more frames. A recording that was cut off is brought to the end that it would have had, if the sink is
+    /// still `open`.
     ///
     /// # Errors
     /// The sink's.
-    pub fn finish(mut self, sink: &mut impl Sink) -> io::Result<Summary> {
+    pub fn finish(mut self, open: bool, sink: &mut impl Sink) -> io::Result<Summary> {
+        let ended = if open { self.bring_to_end(sink) } else { Ok(()) };
+        if let Err(error) = ended
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(error);
+        }
+        let calls = self.started.calls && !self.is_filtered();
+        let ended_ns = self.ended_ns.unwrap_or(self.now_ns);
+        Ok(self.core.summary(self.started.began_ns, ended_ns, calls))
+    }
+
+    fn bring_to_end(&mut self, sink: &mut impl Sink) -> io::Result<()> {
         let now_ns = self.now_ns;
         self.core.hand_over(sink)?;
-        if !self.ended {
+        if self.ended_ns.is_none() {
             self.core.take(&Input::End { now_ns }, &mut self.recorded, sink)?;
             self.core.hand_over(sink)?;
-            let (mut counters, lost) = (self.counters, self.lost);
-            // Every second they were written; what came after is known from the events.
-            counters.matrix = self.core.at_least(&counters);
-            self.counted(now_ns, &counters, lost, true, sink)?;
         }
-        sink.flush()?;
-        let calls = self.started.calls && !self.is_filtered();
-        Ok(self.core.summary(self.started.began_ns, now_ns, calls))
+        if !self.last {
+            // Every second they were written; what came after is known from the events.
+            self.counters.matrix = self.core.at_least(&self.counters);
+            let input = Input::Counted { now_ns, counters: &self.counters, lost: self.lost, last: true };
+            self.core.take(&input, &mut self.recorded, sink)?;
+        }
+        sink.flush()
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     enrich::Places,
-    flow::{Entry, What, owner::Owner},
+    flow::{Entry, Limits, What, owner::Owner},
     process::Process,
     run::{Looked, Next, Origin, Reading, Sink, Started, core::Input, report::Resync},
     sight::{Kind, Sight},
@@ -27,12 +27,17 @@ const MAX_ROUTES: usize = 64;
 /// Details in a frame: a file takes frames of a mebibyte.
 const DETAILS: usize = 2048;
 
+/// Names that a further file begins with.
+const OPENING_NAMES: usize = 1000;
+
 /// Where frames go.
 pub trait Tape {
     /// Takes a frame. What cannot be kept is counted there: tracing goes on.
     fn put(&mut self, kind: u8, time_ns: u64, payload: &[u8]);
-    /// What each file begins with from now on.
+    /// What each further file begins with from now on.
     fn opening(&mut self, frames: &[&[u8]]);
+    /// Called every second. `false`: it takes nothing more.
+    fn tick(&mut self, now_ns: u64) -> bool;
 }
 
 /// Records, and hands on.
@@ -53,6 +58,9 @@ pub struct Recorder<T, S> {
     /// Somebody wants to know every flow.
     asked_ns: Option<u64>,
     frame: Vec<u8>,
+    essential: bool,
+    /// Settings of every namespace so far.
+    limits: Vec<(u32, Limits)>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -62,8 +70,8 @@ enum Named {
 }
 
 impl<T: Tape, S> Recorder<T, S> {
-    /// Begins with how the trace began.
-    pub fn new(tape: T, started: &Started, origin: &Origin, inner: S) -> Self {
+    /// Begins with how the trace began. `essential`: without the tape there is no use in going on.
+    pub fn new(tape: T, started: &Started, origin: &Origin, essential: bool, inner: S) -> Self {
         let mut recorder = Self {
             tape,
             inner,
@@ -77,21 +85,42 @@ impl<T: Tape, S> Recorder<T, S> {
             recorded: Recorded::default(),
             asked_ns: None,
             frame: Vec::new(),
+            essential,
+            limits: Vec::new(),
         };
-        recorder.open();
+        recorder.open(None);
         recorder.put(&Frame::Started(Box::new(started.clone())));
         recorder
     }
 
-    /// Both, back again.
-    pub fn into_parts(self) -> (T, S) {
-        (self.tape, self.inner)
+    /// The tape, back again.
+    pub fn into_tape(self) -> T {
+        self.tape
     }
 
-    fn open(&mut self) {
-        let started = Frame::Started(Box::new(self.started.clone()));
-        if let Ok(()) = started.encode(&mut self.frame) {
-            self.tape.opening(&[&self.frame]);
+    /// What a further file begins with: enough to understand it without those before it. The next list of all sockets tells
+    /// the rest.
+    fn open(&mut self, counted: Option<Frame>) {
+        let mut frames = vec![Frame::Started(Box::new(self.started.clone()))];
+        frames.extend(counted);
+        frames.push(Frame::Settings(self.limits.clone()));
+        let named = self.named.iter().take(OPENING_NAMES).filter_map(|named| self.place(named));
+        frames.extend(named.map(Frame::Place));
+        let encoded = frames.iter().map(|frame| {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes).map(|()| bytes)
+        });
+        let Ok(encoded) = encoded.collect::<Result<Vec<_>, _>>() else { return };
+        self.tape.opening(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+
+    fn place(&self, named: &Named) -> Option<Place> {
+        match named {
+            Named::Cgroup(id) => Some(Place::Cgroup { id: *id, path: self.places.of(*id)?.path.to_string() }),
+            Named::Process(process) => {
+                let path = self.places.of_owner(process).map(|place| place.path.to_string());
+                Some(Place::Process { process: Arc::clone(process), path })
+            }
         }
     }
 
@@ -175,7 +204,7 @@ fn may_lack_route(sight: &Sight) -> bool {
     sight.kind == Kind::Full && sight.timer.is_some_and(|timer| timer.retransmits > 0)
 }
 
-impl<T: Tape, S: Sink> Sink for Recorder<T, S> {
+impl<T: Tape, S: Sink> Sink for Recorder<T, &mut S> {
     fn record(&mut self, bytes: &[u8], slept_ns: u64) {
         if self.slept_ns != Some(slept_ns) {
             self.slept_ns = Some(slept_ns);
@@ -198,7 +227,11 @@ impl<T: Tape, S: Sink> Sink for Recorder<T, S> {
                 self.put(&Frame::Answers { now_ns, answers: answers.to_vec() });
             }
             Input::Overdue { now_ns } => self.put(&Frame::Overdue(now_ns)),
-            Input::Settings(settings) => self.put(&Frame::Settings(settings.to_vec())),
+            Input::Settings(settings) => {
+                self.limits.retain(|(netns, _)| settings.iter().all(|(new, _)| new != netns));
+                self.limits.extend(settings);
+                self.put(&Frame::Settings(settings.to_vec()));
+            }
             // With what is asked then.
             Input::Looking | Input::Looked { .. } => {}
             Input::Sights { taken, sights, holders } => {
@@ -242,6 +275,11 @@ impl<T: Tape, S: Sink> Sink for Recorder<T, S> {
     }
 
     fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
+        let Reading { now_ns, counters, lost, .. } = *reading;
+        self.open(Some(Frame::Joined { now_ns, counters: Box::new(*counters), lost }));
+        if !self.tape.tick(now_ns) && self.essential {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.inner.counted(reading)
     }
 

@@ -180,7 +180,7 @@ impl Run {
         Ok((next?, survey))
     }
 
-    fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
+    pub(super) fn resync(&mut self, why: Why, sink: &mut impl Sink) -> io::Result<Next> {
         let (began_ns, began_cpu_ns) = (boot_time_ns(), cpu_time_ns());
         let (mut next, (settings, holders)) = self.survey(sink)?;
         if next == Next::Enough {
@@ -216,6 +216,8 @@ impl Run {
         while !self.core.questions().is_empty() {
             next = self.put(VANISHED, sink)?;
         }
+        // Rates between two lists are of the same time.
+        self.count(false, sink)?;
         let now_ns = boot_time_ns();
         self.schedule.done(now_ns, cpu_time_ns().saturating_sub(began_cpu_ns));
         let round = Resync {

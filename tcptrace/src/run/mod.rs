@@ -26,6 +26,7 @@ use crate::{
     summary::{LostCounts, Summary},
 };
 use ask::Schedule;
+use report::Why;
 use std::{io, time::Duration};
 use tokio::time::Instant;
 use wake::{Pace, Wake, Woken};
@@ -49,6 +50,7 @@ pub struct Run {
     sockets: Sockets,
     surroundings: LiveSurroundings,
     schedule: Schedule,
+    look_at_end: bool,
 }
 
 /// What a run needs to know beside its source.
@@ -62,12 +64,14 @@ pub struct Wanted {
     pub resync: Option<Duration>,
     /// As often as that even if it takes a good part of the time.
     pub eager: bool,
+    /// Once more at the end, which otherwise would be as far from the last time as its turn takes.
+    pub look_at_end: bool,
 }
 
 impl Run {
     /// Joins a started source with an empty ledger.
     pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
-        let Wanted { filter, max_flows, resync, eager } = wanted;
+        let Wanted { filter, max_flows, resync, eager, look_at_end } = wanted;
         let all_states = filter.states.is_empty();
         let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
         started.never_asked = resync.is_none();
@@ -80,6 +84,7 @@ impl Run {
             surroundings: LiveSurroundings::new(&filter.netns),
             filter,
             schedule: if all_states { Schedule::new(resync, eager) } else { Schedule::once(resync) },
+            look_at_end: look_at_end && resync.is_some(),
         }
     }
 
@@ -131,6 +136,9 @@ impl Run {
             if open {
                 open = self.resync_if_due(sink).map(|next| next == Next::Continue).or_else(broken_pipe)?;
             }
+        }
+        if open && self.look_at_end {
+            open = self.resync(Why::End, sink).map(|_| true).or_else(broken_pipe)?;
         }
         self.finish(open, sink)
     }

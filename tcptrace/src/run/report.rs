@@ -14,6 +14,8 @@ pub enum Why {
     Timer,
     /// Somebody asked (SIGUSR1).
     Asked,
+    /// The trace is about to end.
+    End,
 }
 
 impl Why {
@@ -27,6 +29,7 @@ impl Why {
             Self::Lost => "lost",
             Self::Timer => "timer",
             Self::Asked => "asked",
+            Self::End => "end",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::Capabilities,
-    source::{hooks::Way, live::wall_offset_ns, load::Loaded, privileges::kernel_version},
+    source::{hooks::Way, live::wall_offset_ns, load::Loaded, netns::Namespace, privileges::kernel_version},
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,8 @@ pub struct Started {
     pub filter: Option<String>,
     /// Flows kept at once.
     pub max_flows: usize,
+    /// The network namespace that it was made from.
+    pub netns: u32,
     /// The kernel was not asked for its sockets at all.
     pub never_asked: bool,
 }
@@ -54,6 +56,7 @@ impl Started {
             kernel: kernel_version().0,
             began_ns,
             wall_offset_ns: wall_offset_ns(),
+            netns: Namespace::own().map_or(0, |own| own.inode()),
             capabilities: Capabilities { cookies: true, all_states: true, ..Capabilities::default() },
             max_flows,
             ..Self::default()

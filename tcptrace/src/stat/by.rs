@@ -3,6 +3,7 @@
 use super::Tally;
 use crate::{
     event::TcpState,
+    flow::Role,
     process::Process,
     sight::{Kind, Sight},
 };
@@ -81,6 +82,8 @@ pub enum Key {
     Process(Arc<Process>),
     /// Container or unit.
     Container(Arc<str>),
+    /// Which side opened the connection.
+    Role(Role),
     /// None of the groups, and why.
     None(Why),
 }
@@ -112,7 +115,7 @@ impl Why {
 
 impl Key {
     /// The order of groups of the same size: by number where there is one.
-    fn order(&self) -> (u32, String) {
+    pub(crate) fn order(&self) -> (u32, String) {
         match self {
             Self::Local(port) | Self::Remote(port) => (u32::from(*port), self.to_string()),
             Self::Netns(number) => (*number, String::new()),
@@ -130,6 +133,7 @@ impl fmt::Display for Key {
             Self::Netns(number) => format!("net:[{number}]"),
             Self::Process(process) => format!("{}/{}", process.comm, process.pid),
             Self::Container(name) => name.to_string(),
+            Self::Role(role) => role.name().to_owned(),
             Self::None(why) => format!("({})", why.name()),
         };
         f.pad(&text)

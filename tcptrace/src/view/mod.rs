@@ -2,6 +2,7 @@
 
 pub mod explain;
 pub mod finding;
+pub mod hist;
 pub mod kill;
 mod line;
 pub mod resync;

@@ -13,7 +13,7 @@ pub fn tell(resync: &Resync) {
             tell!("{} sockets were there already (--only sights shows them)", found.found);
         }
         Why::Start => {}
-        Why::Lost | Why::Asked | Why::Timer => {
+        Why::Lost | Why::Asked | Why::Timer | Why::End => {
             let changed = found.corrected + found.vanished;
             if changed > 0 {
                 tell!(

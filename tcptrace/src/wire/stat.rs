@@ -124,7 +124,8 @@ fn with(mut one: Value, two: Value) -> Value {
     one
 }
 
-fn group(key: &Key) -> Value {
+/// A group, in words that `stat` and `hist` share.
+pub(super) fn group(key: &Key) -> Value {
     match key {
         Key::Local(port) => json!({ "side": "local", "port": port }),
         Key::Remote(port) => json!({ "side": "remote", "port": port }),
@@ -132,6 +133,7 @@ fn group(key: &Key) -> Value {
         Key::Netns(number) => json!({ "netns": number }),
         Key::Process(process) => json!({ "pid": process.pid, "comm": process.comm, "uid": process.uid }),
         Key::Container(name) => json!({ "container": **name }),
+        Key::Role(role) => json!({ "role": role.name() }),
         Key::None(why) => json!({ "none": why.name() }),
     }
 }

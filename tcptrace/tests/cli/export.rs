@@ -33,8 +33,8 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["export", "--netns", "no-such"], &["--netns", "\"no-such\"", "`ip netns`"]),
     (&["export", "--resync", "0"], &["--resync", "\"0\"", "or off"]),
     (&["export", "--state", "listen"], &["--state", "every state", "the label `state`"]),
-    (&["export", "--format", "json"], &["--format", "writes no lines"]),
-    (&["export", "--color", "never"], &["--color", "writes no lines"]),
+    (&["export", "--format", "json"], &["'--format'", HELP]),
+    (&["export", "--color", "never"], &["'--color'", HELP]),
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod endings;
 mod export;
+mod hist;
 mod kill;
 mod lab;
 mod mended;

@@ -1,6 +1,7 @@
 //! Help, and what is refused: no root needed.
 
 use crate::export;
+use crate::hist;
 use crate::kill;
 use crate::lab::*;
 use crate::run::*;
@@ -43,8 +44,8 @@ fn both_helps_of_each_command_list_every_flag() {
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
-    let (kill, stuck, explain, export) =
-        (listed("kill"), listed("stuck"), listed("explain"), listed("export"));
+    let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
+    let (hist, export) = (listed("hist"), listed("export"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -71,6 +72,7 @@ fn every_flag_has_its_tests() {
         ("stat", &stat),
         ("stuck", &stuck),
         ("explain", &explain),
+        ("hist", &hist),
         ("kill", &kill),
         ("export", &export),
         ("lab", &lab),
@@ -83,6 +85,7 @@ fn every_flag_has_its_tests() {
                 .chain(kill::REFUSED)
                 .chain(stuck::REFUSED)
                 .chain(export::REFUSED)
+                .chain(hist::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
@@ -240,7 +243,11 @@ pub fn assert_refused(args: &[&str], said: &[&str]) {
 
 #[test]
 fn bad_input_is_refused_with_a_message_that_helps() {
-    REFUSED.iter().chain(kill::REFUSED).for_each(|(args, said)| assert_refused(args, said));
+    REFUSED
+        .iter()
+        .chain(kill::REFUSED)
+        .chain(hist::REFUSED)
+        .for_each(|(args, said)| assert_refused(args, said));
 }
 
 #[test]

@@ -4,12 +4,16 @@
 mod apt;
 mod components;
 mod debian_sources;
+mod fuzzer;
 mod iproute;
 mod linker;
 mod rustc;
 mod sources;
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::Args;
@@ -56,6 +60,11 @@ pub fn ensure_lint_tools(tools: &Tools) -> Result<()> {
 /// What the tests need besides: `ss`, the independent witness of what a socket does.
 pub fn ensure_test_tools(tools: &Tools) {
     iproute::ensure(tools);
+}
+
+/// What `fuzz` needs besides; where it is.
+pub fn ensure_fuzzer(tools: &Tools, target_dir: &Path) -> Result<PathBuf> {
+    fuzzer::ensure(tools, target_dir)
 }
 
 fn check() -> Result<ExitCode> {

@@ -2,24 +2,31 @@
 
 mod look;
 mod owners;
+mod replay;
 mod ticks;
 mod tracing;
 
 use super::{
+    feed::namespaces,
     filter_args::{FilterArgs, named},
     trace::Format,
 };
 use crate::{
     cli,
-    source::{live::wall_offset_ns, netns::Namespace},
+    record::playback::Playback,
+    source::{filter::FilterSpec, live::wall_offset_ns, netns::Namespace},
     stat::{by::By, report::Report},
+    tell,
     view::{self, ColorChoice, Palette},
     wall::Wall,
     wire,
 };
+use anyhow::{Context, bail};
 use look::{Looker, Which};
+use replay::{Reports, Wanted};
 use std::{
     io::{self, Write},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -52,6 +59,9 @@ pub struct Args {
     all_netns: bool,
     #[command(flatten)]
     filter: FilterArgs,
+    /// Of a recording (`tcptrace record`): the last list of all sockets in it, or with an interval each; `-`: standard input
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    from: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     format: Format,
@@ -66,6 +76,9 @@ pub struct Args {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = args.filter.spec()?;
+    if let Some(path) = args.from.clone() {
+        return replayed(&args, &path, filter);
+    }
     let which = if args.all_netns {
         Which::All
     } else if args.netns.is_empty() {
@@ -81,6 +94,33 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             super::trace::quietly(output.page(&report)).map(drop)
         }
         Some(interval) => super::block_on(ticks::run(looker, interval, args.count, output)),
+    }
+}
+
+fn replayed(args: &Args, path: &Path, filter: FilterSpec) -> anyhow::Result<()> {
+    let playback = Playback::open(path, FilterSpec::default())?;
+    let started = playback.started();
+    let netns = match (args.all_netns, args.netns.as_slice()) {
+        (true, _) => Default::default(),
+        (false, []) => [started.netns].into(),
+        (false, named) => namespaces(named, true)?,
+    };
+    let wanted = Wanted {
+        filter: FilterSpec { netns, ..filter },
+        by: args.by,
+        top: args.top,
+        interval: args.interval,
+        count: args.count,
+    };
+    let origin = playback.origin().clone();
+    let output = Output { wall: origin.wall(), ..Output::new(args.format, args.color) };
+    let mut reports = Reports::new(wanted, origin.places, output, started.is_traced());
+    let played = playback.play(None, &mut reports).context("cannot write to standard output")?;
+    played.flaws.iter().for_each(|flaw| tell!("{flaw}"));
+    match reports.finish() {
+        Ok(false) => bail!("{}: the recording has no list of sockets to report", path.display()),
+        Ok(true) => Ok(()),
+        Err(error) => super::trace::quietly(Err(error)).map(drop),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     enrich::Places,
     process::Process,
     sight::Sight,
-    source::holders::{HolderSource, Holders, Way},
+    source::holders::{Holder, HolderSource, Holders, Way},
     stat::by::{By, Owners},
 };
 use hashbrown::HashMap;
@@ -89,5 +89,30 @@ impl Owners for Known {
                 places.find(&process).map(|place| place.name().into())
             })
         })
+    }
+}
+
+/// Whose the sockets of a recording were.
+pub struct Held {
+    holders: HashMap<u32, Holder>,
+    places: Places,
+}
+
+impl Held {
+    /// By inode of the socket.
+    pub fn new(holders: HashMap<u32, Holder>, places: Places) -> Self {
+        Self { holders, places }
+    }
+}
+
+impl Owners for Held {
+    fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
+        self.holders.get(&sight.inode).map(|holder| Arc::clone(&holder.process))
+    }
+
+    fn container(&self, sight: &Sight) -> Option<Arc<str>> {
+        let by_cgroup = sight.cgroup.and_then(|id| self.places.of(id)).filter(|place| !place.is_root());
+        let place = by_cgroup.or_else(|| self.places.of_owner(&self.process(sight)?));
+        place.map(|place| place.name().into())
     }
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     flow::{Entry, Ledger, What, Who},
+    hist::{Spell, Time},
     sight::Sight,
 };
 use hashbrown::HashMap;
@@ -93,6 +94,13 @@ impl Groups {
                 self.overflow += 1;
                 &mut self.rest
             }
+        }
+    }
+
+    /// A state was left; counted only if all of its time was seen.
+    pub fn left(&mut self, who: &Who, spell: &Spell, now_ns: u64) {
+        if let Time::Exact(ns) = spell.time {
+            self.of(who, now_ns).dwell(spell.state, ns);
         }
     }
 

@@ -15,7 +15,8 @@ pub use own::Own;
 use super::model::*;
 use crate::{
     diagnose::{Diagnosis, RULES},
-    flow::{Entry, FlowId, Known, What, totals::Matrix},
+    flow::{Entry, What, totals::Matrix},
+    hist::Spells,
     run::{
         Looked, Next, Reading, Sink,
         report::{Resync, Why},
@@ -28,7 +29,6 @@ use crate::{
     summary::LostCounts,
 };
 use groups::Groups;
-use hashlink::LruCache;
 use own::Paced;
 use std::{
     borrow::Cow,
@@ -44,8 +44,6 @@ use tokio::sync::watch;
 
 /// Of a processor, counting all sockets may take one part in this many, and so may building a snapshot.
 const SHARE: u64 = 100;
-/// Orphans whose FIN_WAIT2 goes on in a minisocket; the first half of the time of those that are beyond is not known.
-const MOST_ORPHANS: usize = 65_536;
 
 /// How to count.
 #[derive(Clone, Debug)]
@@ -61,8 +59,7 @@ pub struct Counting {
 /// Counts everything that is exported.
 pub struct Collector {
     groups: Groups,
-    /// Time in FIN_WAIT2 until the socket was closed, of orphans whose state goes on.
-    orphans: LruCache<FlowId, u64>,
+    spells: Spells,
     stuck: Option<Stuck>,
     resyncs: [u64; Why::ALL.len()],
     last_resync: Option<(u64, u64)>,
@@ -89,7 +86,7 @@ impl Collector {
         let (out, snapshots) = watch::channel(Arc::default());
         let this = Self {
             groups: Groups::new(&counting.labels, counting.most_groups),
-            orphans: LruCache::new(MOST_ORPHANS),
+            spells: Spells::default(),
             stuck: None,
             resyncs: Default::default(),
             last_resync: None,
@@ -120,24 +117,6 @@ impl Collector {
             self.resyncs[index] += 1;
         }
         self.last_resync = Some((now_ns, resync.unread));
-    }
-
-    fn transition(&mut self, entry: &Entry) {
-        let What::Transition { old, new, in_state, known, .. } = &entry.what else { return };
-        if old == new {
-            return; // the state goes on, without its socket or its descriptor
-        }
-        let orphan = *old == TcpState::FinWait2;
-        // Its first part waits for the close to be judged.
-        let closing = orphan && *new == TcpState::Close && *known == Known::Event;
-        let before_ns = if orphan && !closing { self.orphans.remove(&entry.who.id) } else { None };
-        let Some(span) = in_state.filter(|span| span.exact) else { return };
-        if closing {
-            self.orphans.insert(entry.who.id, span.ns);
-        } else {
-            let ns = span.ns.saturating_add(before_ns.unwrap_or(0));
-            self.groups.of(&entry.who, entry.time_ns).dwell(*old, ns);
-        }
     }
 
     fn snapshot(&self, reading: &Reading<'_>) -> Snapshot {
@@ -214,21 +193,13 @@ impl Sink for Collector {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
         self.groups.told(entry);
         let now_ns = entry.time_ns;
+        let (groups, spells) = (&mut self.groups, &mut self.spells);
+        spells.entry(entry, &mut |who, spell| groups.left(who, &spell, now_ns));
         match &entry.what {
-            What::Transition { .. } => self.transition(entry),
-            What::Retransmit(event) => self.groups.of(&entry.who, now_ns).retransmit(event),
-            What::Reset(event) => self.groups.of(&entry.who, now_ns).reset(event),
-            What::Close(closed) => {
-                let tally = self.groups.of(&entry.who, now_ns);
-                tally.close(closed.verdict.cause);
-                if closed.old == TcpState::FinWait2
-                    && closed.verdict.continues_as != Some(TcpState::FinWait2)
-                    && let Some(ns) = self.orphans.remove(&entry.who.id)
-                {
-                    tally.dwell(TcpState::FinWait2, ns);
-                }
-            }
-            What::Sight(_) | What::State { .. } => {}
+            What::Retransmit(event) => groups.of(&entry.who, now_ns).retransmit(event),
+            What::Reset(event) => groups.of(&entry.who, now_ns).reset(event),
+            What::Close(closed) => groups.of(&entry.who, now_ns).close(closed.verdict.cause),
+            What::Transition { .. } | What::Sight(_) | What::State { .. } => {}
         }
         Ok(Next::Continue)
     }
@@ -240,6 +211,8 @@ impl Sink for Collector {
     fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
         let (mut census, mut building) = (self.census, self.building);
         if reading.last {
+            let groups = &mut self.groups;
+            self.spells.finish(&mut |who, spell| groups.left(who, &spell, reading.now_ns));
             (census, building) = (Paced::one_in(SHARE), Paced::one_in(SHARE));
         }
         census.run(reading.now_ns, || self.groups.census(reading.ledger, reading.now_ns));

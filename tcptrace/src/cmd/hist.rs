@@ -1,0 +1,204 @@
+//! `tcptrace hist`: how often connections change their state, and how long they stay in each.
+
+use super::{
+    feed::{Feed, FeedArgs, namespaces},
+    filter_args::FilterArgs,
+    trace::{Choice, Format, Output, TraceArgs, hint_if_silent, quietly},
+};
+use crate::{
+    cli,
+    enrich::Places,
+    event::TcpState,
+    flow::{Entry, What},
+    hist::{By, Containers, Hist},
+    process::Process,
+    run::{Next, Reading, Sink, report::Resync},
+    source::{filter::FilterSpec, surroundings::Surroundings},
+    summary::{LostCounts, Summary},
+    view::{self, Palette},
+    wall::Wall,
+    wire,
+};
+use hashbrown::HashMap;
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What `--state` means here: the kernel lets everything through, or nobody would know when a state began.
+const STATES: &str =
+    "States shown, and transitions from or to them, in any spelling; everything is traced all the same";
+
+/// Arguments of `hist`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("state", |state| state.help(STATES)), after_help = "Examples:\n  \
+    tcptrace hist --duration 1m                        all transitions, and how long connections were in each state\n  \
+    tcptrace hist --port 10000 --state fin-wait-2      how long peers of one service take to close\n  \
+    tcptrace hist --by port --top 5                    the same for each of the busiest services\n  \
+    tcptrace hist --from incident.tct                  of a recording, without root\n  \
+    tcptrace hist --duration 10s --format json | jq .matrix")]
+pub struct Args {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
+    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
+    netns: Vec<String>,
+    /// Command of the process that opened the connection; leaves out those whose owner is unknown, and counts from events
+    #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
+    comm: Vec<String>,
+    /// Group the connections
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Groups")]
+    by: Option<By>,
+    /// Groups shown; the rest is one
+    #[arg(long, default_value_t = 10, value_parser = |text: &str| cli::some::<usize>(text, "groups"), allow_hyphen_values = true, value_name = "N", help_heading = "Groups", requires = "by")]
+    top: usize,
+    /// Stop after this time: 10s, 500ms, 1h 30m
+    #[arg(long, value_parser = cli::duration, allow_hyphen_values = true, value_name = "TIME", help_heading = "Output")]
+    duration: Option<Duration>,
+    #[command(flatten)]
+    feed: FeedArgs,
+    #[command(flatten)]
+    trace: TraceArgs,
+}
+
+/// Counts until told to stop, and then prints.
+///
+/// # Errors
+/// What is wrong, why, and what to type.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut filter = filter(&args)?;
+    let filtered = !args.comm.is_empty() || filter != FilterSpec::default();
+    let states = std::mem::take(&mut filter.states);
+    // Of a recording the kernel has counted more than what is chosen from it now.
+    let by_kernel = args.comm.is_empty() && (args.feed.from.is_none() || filter == FilterSpec::default());
+    super::block_on(async {
+        let feed = Feed::open(&args.feed, args.trace.attach(), filter)?;
+        let origin = feed.origin();
+        let choice = Choice { summary_only: true, ..Choice::default() };
+        let mut output = Output::new(&args.trace, choice, &origin);
+        if !quietly(output.begin(feed.started()))? {
+            return Ok(());
+        }
+        let mut collector = Collector::new(output, args.by, args.comm, origin.places.clone());
+        let summary = feed.run(args.duration, &origin, &mut collector).await?;
+        let page =
+            Page { format: args.trace.format, palette: Palette::new(args.trace.color), states, by_kernel };
+        quietly(page.print(collector, &summary, args.top, &mut origin.wall()))?;
+        hint_if_silent(&summary, filtered);
+        Ok(())
+    })
+}
+
+fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
+    let netns = namespaces(&args.netns, args.feed.from.is_some())?;
+    Ok(FilterSpec { netns, ..args.filter.spec()? })
+}
+
+/// Takes what a run says. What is to be told at once goes on to `output`.
+struct Collector {
+    output: Output,
+    hist: Hist,
+    comms: Vec<String>,
+    names: Names,
+}
+
+impl Collector {
+    fn new(output: Output, by: Option<By>, comms: Vec<String>, places: Places) -> Self {
+        Self { output, hist: Hist::new(by), comms, names: Names { places, known: HashMap::new() } }
+    }
+
+    fn takes(comms: &[String], entry: &Entry) -> bool {
+        let owner = entry.who.owner.as_ref();
+        comms.is_empty() || owner.is_some_and(|owner| comms.iter().any(|comm| **comm == *owner.process.comm))
+    }
+}
+
+impl Sink for Collector {
+    fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
+        // Somebody asked for these; they happen to nobody.
+        if !matches!(entry.what, What::State { .. }) && Self::takes(&self.comms, entry) {
+            self.hist.entry(entry, &mut self.names);
+        }
+        Ok(Next::Continue)
+    }
+
+    fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
+        self.output.lost(now_ns, lost)
+    }
+
+    fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
+        if reading.last {
+            let Self { hist, comms, names, .. } = self;
+            reading.ledger.states(reading.now_ns, |entry| {
+                if Self::takes(comms, &entry) {
+                    hist.open(&entry, names);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn resynced(
+        &mut self,
+        now_ns: u64,
+        resync: &Resync,
+        surroundings: &mut dyn Surroundings,
+    ) -> io::Result<Next> {
+        self.output.resynced(now_ns, resync, surroundings)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Units and containers by process, each name once.
+struct Names {
+    places: Places,
+    known: HashMap<Box<str>, Arc<str>>,
+}
+
+/// More names than this are made again when they are needed.
+const MAX_NAMES: usize = 4096;
+
+impl Containers for Names {
+    fn of(&mut self, process: &Arc<Process>) -> Option<Arc<str>> {
+        let place = self.places.of_owner(process)?;
+        if let Some(name) = self.known.get(place.name()) {
+            return Some(Arc::clone(name));
+        }
+        if self.known.len() >= MAX_NAMES {
+            self.known.clear();
+        }
+        let name: Arc<str> = place.name().into();
+        self.known.insert(place.name().into(), Arc::clone(&name));
+        Some(name)
+    }
+}
+
+/// How it is printed.
+struct Page {
+    format: Format,
+    palette: Palette,
+    states: Vec<TcpState>,
+    by_kernel: bool,
+}
+
+impl Page {
+    fn print(&self, collector: Collector, summary: &Summary, most: usize, wall: &mut Wall) -> io::Result<()> {
+        let Collector { hist, mut names, .. } = collector;
+        let kernel = self.by_kernel.then_some(&summary.matrix);
+        let report = hist.finish(kernel, most, &mut names);
+        let mut text = Vec::new();
+        match self.format {
+            Format::Json => wire::hist::lines(&mut text, wall, &self.states, summary, &report)?,
+            Format::Text => {
+                let page = view::hist::Page { palette: &self.palette, states: &self.states, summary };
+                page.write(&mut text, &report)?;
+            }
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(&text).and_then(|()| out.flush())
+    }
+}

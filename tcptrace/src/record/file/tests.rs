@@ -1,0 +1,5 @@
+mod damage;
+mod disk;
+mod layout;
+mod support;
+mod whole;

@@ -1,0 +1,86 @@
+//! From the recorder to the file.
+
+use super::{
+    file::{CreateError, FinishError, Options, Preamble, Stopped, Why, Writer},
+    frame::FRAME,
+    recorder::Tape,
+};
+use crate::{tell, view::Bytes};
+use std::{path::Path, time::Duration};
+
+/// How long the disk may take at the end.
+const AT_THE_END: Duration = Duration::from_secs(10);
+
+/// A recording that is being made.
+pub struct FileTape {
+    writer: Writer,
+    stopped: Option<Stopped>,
+}
+
+impl FileTape {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn create(path: &Path, options: Options) -> Result<Self, CreateError> {
+        Ok(Self { writer: Writer::create(path, options)?, stopped: None })
+    }
+
+    /// Why nothing more is recorded.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.as_ref()
+    }
+
+    /// Ends the recording and says on standard error what it has come to.
+    ///
+    /// # Errors
+    /// It did not get to the disk.
+    pub fn finish(self, why: &str) -> Result<(), FinishError> {
+        let summary = match self.writer.finish(why, AT_THE_END) {
+            Err(FinishError::Told) => {
+                return self.stopped.map_or(Ok(()), |stopped| {
+                    if matches!(stopped.why, Why::Full { .. }) {
+                        Ok(())
+                    } else {
+                        Err(FinishError::Stopped(stopped))
+                    }
+                });
+            }
+            other => other?,
+        };
+        let written = summary.written;
+        tell!("recorded {} frames, {} in {} files", written.frames, Bytes(written.bytes), written.files);
+        if summary.dropped > 0 {
+            tell!("{} frames are missing: the disk was too slow for them", summary.dropped);
+        }
+        Ok(())
+    }
+}
+
+impl Tape for FileTape {
+    fn put(&mut self, kind: u8, time_ns: u64, payload: &[u8]) {
+        if let Err(error) = self.writer.write(kind, time_ns, payload) {
+            log::warn!("something is not recorded: {error}");
+        }
+    }
+
+    fn opening(&mut self, frames: &[&[u8]]) {
+        let mut preamble = Preamble::default();
+        // What does not fit is asked for again by the first list of sockets.
+        for frame in frames {
+            if preamble.push(FRAME, frame).is_err() {
+                break;
+            }
+        }
+        self.writer.set_preamble(preamble);
+    }
+
+    fn tick(&mut self, now_ns: u64) -> bool {
+        self.writer.flush_if_due(now_ns);
+        if let Some(stopped) = self.writer.take_stopped() {
+            tell!("{stopped}");
+            self.stopped = Some(stopped);
+        }
+        self.stopped.is_none()
+    }
+}
