@@ -6,6 +6,8 @@ mod document;
 pub mod model;
 pub mod negotiate;
 pub mod openmetrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod protobuf;
 pub mod serve;
 #[cfg(test)]
