@@ -4,6 +4,7 @@ use super::{
     feed::namespaces,
     filter_args::FilterArgs,
     observer::{Observer, Show},
+    push::{Push, PushArgs},
     trace::AttachArgs,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub struct Args {
     #[arg(long, value_parser = most_groups, default_value_t = 50, allow_hyphen_values = true, value_name = "N", requires = "label", help_heading = "Export")]
     label_top: usize,
     #[command(flatten)]
+    push: PushArgs,
+    #[command(flatten)]
     filter: FilterArgs,
     /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
     #[arg(long, value_name = "NETNS", help_heading = "Filter")]
@@ -84,6 +87,7 @@ fn most_groups(text: &str) -> Result<usize, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
     let options = args.attach.load_options(filter.clone());
+    let mut push = Push::new(args.push)?;
     let server = Server::start(args.listen).map_err(|error| cannot_listen(args.listen, &error))?;
     if !server.address.ip().is_loopback() {
         tell!(
@@ -101,14 +105,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 tell!("no {}: {} (see tcptrace doctor)", hook.hook.tells, hook.hook.without);
             }
         }
-        let counting = Counting { labels: args.label, most_groups: args.label_top, dropped: None };
+        let counting =
+            Counting { labels: args.label, most_groups: args.label_top, dropped: push.dropped.clone() };
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
+        push.start(snapshots.clone())?;
         server.enter(Stage::Publishing(snapshots));
         tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
         let run = Run::new(signals, live, args.attach.wanted(filter.clone()));
         let observer = Observer::endless(&filter, run.started(), Found::default());
         let mut exporter = Exporter { observer, collector, trimmed: false };
         run.until_stopped(None, std::future::pending(), &mut exporter).await.context("export")?;
+        push.finish();
         Ok(())
     })
 }

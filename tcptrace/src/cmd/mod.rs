@@ -10,6 +10,7 @@ pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod observer;
+mod push;
 pub mod record;
 pub mod snapshot;
 pub mod stat;

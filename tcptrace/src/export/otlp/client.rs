@@ -35,10 +35,10 @@ enum Connection {
 
 /// Why there is no answer.
 enum Failure {
-    /// The connection could not be made, or it broke.
-    Connection(String),
-    /// There was not even a byte of it. The receiver may have closed a connection that was idle.
-    Closed(String),
+    /// It cannot be sent, or the answer cannot be read.
+    Useless(String),
+    /// The connection ended before the answer. The receiver may have closed it while it was idle.
+    Unanswered(String),
 }
 
 impl Client {
@@ -62,14 +62,20 @@ impl Client {
     async fn exchange(&mut self, message: Bytes) -> Answer {
         let kept = self.connection.is_some();
         let mut result = self.once(message.clone()).await;
-        if kept && matches!(result, Err(Failure::Closed(_))) {
+        // What is cumulative may arrive twice.
+        if kept && matches!(result, Err(Failure::Unanswered(_))) {
             result = self.once(message).await;
         }
         match result {
             Ok(answer) => answer,
-            Err(Failure::Connection(why) | Failure::Closed(why)) => {
-                self.connection = None;
-                Answer::failed(why)
+            Err(Failure::Useless(why)) => Answer::failed(why),
+            // Whoever is asked in the wrong language hangs up, or answers nonsense.
+            Err(Failure::Unanswered(why)) => {
+                let other = match self.settings.protocol {
+                    Protocol::Grpc => "HTTP",
+                    Protocol::Http => "gRPC",
+                };
+                Answer::failed(format!("{why}; does it speak {other} at this port? (--otlp-protocol)"))
             }
         }
     }
@@ -91,7 +97,7 @@ impl Client {
                 Err(error) => Err(error),
             },
         };
-        let response = response.map_err(|error| failure(&error, protocol))?;
+        let response = response.map_err(|error| failure(&error))?;
         let answer = read(response, protocol).await?;
         self.connection = Some(connection);
         Ok(answer)
@@ -99,23 +105,20 @@ impl Client {
 
     async fn connect(&self) -> Result<Connection, Failure> {
         let url = &self.settings.url;
-        let cannot = |error: io::Error| Failure::Connection(format!("cannot connect: {error}"));
+        let cannot = |error: io::Error| Failure::Useless(format!("cannot connect: {error}"));
         let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(cannot)?;
         // A request is one write: nothing is to be waited for.
         stream.set_nodelay(true).map_err(cannot)?;
         let stream = TokioIo::new(stream);
-        let protocol = self.settings.protocol;
-        match protocol {
+        match self.settings.protocol {
             Protocol::Http => {
-                let (sender, driver) =
-                    http1::handshake(stream).await.map_err(|error| failure(&error, protocol))?;
+                let (sender, driver) = http1::handshake(stream).await.map_err(|error| failure(&error))?;
                 tokio::spawn(async move { ended(driver.await) });
                 Ok(Connection::Http1(sender))
             }
             Protocol::Grpc => {
-                let (sender, driver) = http2::handshake(TokioExecutor::new(), stream)
-                    .await
-                    .map_err(|error| failure(&error, protocol))?;
+                let (sender, driver) =
+                    http2::handshake(TokioExecutor::new(), stream).await.map_err(|error| failure(&error))?;
                 tokio::spawn(async move { ended(driver.await) });
                 Ok(Connection::Http2(sender))
             }
@@ -145,7 +148,7 @@ impl Client {
                 .header("grpc-timeout", grpc_timeout(timeout.as_millis()))
                 .body(Full::new(framed(&message))),
         };
-        request.map_err(|error| Failure::Connection(error.to_string()))
+        request.map_err(|error| Failure::Useless(error.to_string()))
     }
 }
 
@@ -169,7 +172,7 @@ fn framed(message: &[u8]) -> Bytes {
 
 async fn read(response: Response<Incoming>, protocol: Protocol) -> Result<Answer, Failure> {
     let (parts, body) = response.into_parts();
-    let broken = |error| Failure::Connection(format!("the answer broke off: {error}"));
+    let broken = |error| Failure::Useless(format!("the answer broke off: {error}"));
     let collected = Limited::new(body, MOST_ANSWER_BYTES).collect().await.map_err(broken)?;
     let trailers = collected.trailers().cloned();
     let body = collected.to_bytes();
@@ -181,29 +184,15 @@ async fn read(response: Response<Incoming>, protocol: Protocol) -> Result<Answer
     })
 }
 
-/// hyper says what went wrong, its cause why; and who is asked in the wrong language answers nonsense.
-fn failure(error: &hyper::Error, protocol: Protocol) -> Failure {
+/// hyper says what went wrong, its cause why.
+fn failure(error: &hyper::Error) -> Failure {
     let mut why = error.to_string();
     let mut cause = error.source();
-    let mut protocol_error = error.is_parse();
     while let Some(error) = cause {
-        let text = error.to_string();
-        protocol_error |=
-            text.contains("FRAME_SIZE_ERROR") || text.contains("PROTOCOL_ERROR") || text.contains("frame");
-        why = format!("{why}: {text}");
+        why = format!("{why}: {error}");
         cause = error.source();
     }
-    if protocol_error {
-        let other = match protocol {
-            Protocol::Grpc => "HTTP",
-            Protocol::Http => "gRPC",
-        };
-        return Failure::Connection(format!("{why}; does it speak {other} at this port? (--otlp-protocol)"));
-    }
-    if error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
-        return Failure::Closed(why);
-    }
-    Failure::Connection(why)
+    Failure::Unanswered(why)
 }
 
 /// The next request says it, if there is one.

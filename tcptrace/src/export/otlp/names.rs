@@ -3,6 +3,7 @@
 
 use crate::export::model::{Family, Type, Unit};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use std::net::IpAddr;
 
 /// `tcptrace_lost_events` as `tcptrace.lost_events`: one namespace; what belongs to a unit or a type stays out of the name.
 pub fn name(family: &Family) -> String {
@@ -17,13 +18,18 @@ pub fn unit(family: &Family) -> &'static str {
         (Some(Unit::Seconds), _) => "s",
         (Some(Unit::Bytes), _) => "By",
         (None, "tcptrace_transitions" | "tcptrace_inferred_transitions") => "{transition}",
-        (None, "tcptrace_sockets" | "tcptrace_stuck_flows") => "{socket}",
-        (None, "tcptrace_retransmitted_segments" | "tcptrace_resets") => "{segment}",
+        (None, "tcptrace_sockets" | "tcptrace_stuck_flows" | "tcptrace_unexplained_flows") => "{socket}",
+        (None, "tcptrace_retransmitted_segments" | "tcptrace_failed_retransmits" | "tcptrace_resets") => {
+            "{segment}"
+        }
         (None, "tcptrace_closes") => "{connection}",
         (None, "tcptrace_lost_events" | "tcptrace_label_overflow") => "{event}",
         (None, "tcptrace_evicted_flows" | "tcptrace_tracked_flows") => "{flow}",
         (None, "tcptrace_otlp_dropped_exports") => "{export}",
         (None, "tcptrace_bpf_runs") => "{run}",
+        (None, "tcptrace_resyncs") => "{resync}",
+        (None, "tcptrace_unread_namespaces") => "{namespace}",
+        (None, "tcptrace_hook_attached") => "{hook}",
         (None, _) => "",
     }
 }
@@ -37,6 +43,12 @@ pub fn text(key: &str, value: &str) -> KeyValue {
 /// The same under the name and with the value of the semantic conventions, where they have one for it.
 pub fn convention(label: &str, value: &str) -> Option<KeyValue> {
     let (key, value) = match (label, value) {
+        ("port", _) => {
+            let port = any_value::Value::IntValue(value.parse::<u16>().ok()?.into());
+            let value = Some(AnyValue { value: Some(port) });
+            return Some(KeyValue { key: "server.port".to_owned(), value, ..KeyValue::default() });
+        }
+        ("peer", _) if value.parse::<IpAddr>().is_ok() => ("network.peer.address", value),
         ("state", _) => ("network.connection.state", state(value)?),
         ("direction", "sent") => ("network.io.direction", "transmit"),
         ("direction", "received") => ("network.io.direction", "receive"),
@@ -83,17 +95,7 @@ mod tests {
     #[test]
     fn prometheus_makes_the_names_of_our_own_endpoint_of_them() {
         for family in FAMILIES {
-            let unit = match family.unit {
-                Some(Unit::Seconds) => "_seconds",
-                Some(Unit::Bytes) => "_bytes",
-                None => "",
-            };
-            let suffix = match family.kind {
-                Type::Counter => "_total",
-                Type::Info => "_info",
-                Type::Gauge | Type::Histogram => "",
-            };
-            assert_eq!(translated(family), format!("{}{unit}{suffix}", family.name));
+            assert_eq!(translated(family), family.sample_name());
         }
     }
 
@@ -109,7 +111,9 @@ mod tests {
         for state in TcpState::ALL {
             assert!(convention("state", state.name()).is_some(), "{}", state.name());
         }
-        assert_eq!(convention("state", "no such"), None);
+        for (label, value) in [("state", "no such"), ("port", "other"), ("peer", "none"), ("direction", "")] {
+            assert_eq!(convention(label, value), None, "{label}={value}");
+        }
         assert_eq!(convention("from", "LISTEN"), None);
     }
 }

@@ -33,39 +33,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Failures of changing kinds are told no more often than this.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Snapshots that were not pushed: replaced by newer ones, or refused.
-#[derive(Clone, Debug, Default)]
-pub struct Dropped(Arc<AtomicU64>);
-
-impl Dropped {
-    /// How many so far.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn one_more(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// A running thread that pushes.
 pub struct Pusher {
     stop: oneshot::Sender<()>,
     ended: mpsc::Receiver<()>,
-    dropped: Dropped,
 }
 
 impl Pusher {
-    /// Starts it. The first push is that of the first snapshot whose time is not 0.
+    /// Starts it. The first push is that of the first snapshot whose time is not 0. `dropped` counts those that were not pushed: replaced
+    /// by newer ones, or refused.
     ///
     /// # Errors
     /// There can be no further thread, or no runtime on it.
-    pub fn start(settings: Settings, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<Self> {
+    pub fn start(
+        settings: Settings,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        dropped: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let dropped = Dropped::default();
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = mpsc::channel();
-        let push = Push::new(settings, snapshots, dropped.clone());
+        let push = Push::new(settings, snapshots, dropped);
         thread::Builder::new().name("otlp".to_owned()).spawn(move || {
             runtime.block_on(push.run(stopped));
             // A name server that does not answer must not keep the program.
@@ -73,12 +61,7 @@ impl Pusher {
             // Nobody listens any more if it took too long.
             let _ = ending.send(());
         })?;
-        Ok(Self { stop, ended, dropped })
-    }
-
-    /// The count of snapshots that were not pushed; it goes on counting.
-    pub fn dropped(&self) -> Dropped {
-        self.dropped.clone()
+        Ok(Self { stop, ended })
     }
 
     /// Pushes the newest snapshot once more and ends the thread: within [`LAST`], or it is left behind.
@@ -96,7 +79,7 @@ type Flight = Pin<Box<dyn Future<Output = (Client, Arc<Snapshot>, Answer)>>>;
 struct Push {
     settings: Settings,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    dropped: Dropped,
+    dropped: Arc<AtomicU64>,
     /// `None`: under way.
     client: Option<Client>,
     /// The newest that was looked at.
@@ -123,7 +106,7 @@ struct Told {
 }
 
 impl Push {
-    fn new(settings: Settings, snapshots: watch::Receiver<Arc<Snapshot>>, dropped: Dropped) -> Self {
+    fn new(settings: Settings, snapshots: watch::Receiver<Arc<Snapshot>>, dropped: Arc<AtomicU64>) -> Self {
         Self {
             client: Some(Client::new(settings.clone())),
             settings,
@@ -146,7 +129,7 @@ impl Push {
             first = self.snapshots.wait_for(|snapshot| snapshot.at_unix_ns > 0) => first.is_ok(),
         };
         if !there_is_one {
-            return self.last().await;
+            return self.last(None).await;
         }
         let mut ticks = interval(self.settings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -168,8 +151,7 @@ impl Push {
                 () = sleep_until(due), if flight.is_none() && self.waiting.is_some() => {}
             }
         }
-        drop(flight);
-        self.last().await;
+        self.last(flight).await;
     }
 
     /// Takes the newest snapshot, in place of one that still waits.
@@ -181,7 +163,7 @@ impl Push {
         self.newest = Some(newest.clone());
         if let Some(old) = self.waiting.replace(newest) {
             log::debug!("the snapshot of {} was not pushed in time", old.at_unix_ns);
-            self.dropped.one_more();
+            self.drop_one();
         }
     }
 
@@ -199,7 +181,7 @@ impl Push {
     }
 
     fn encoded(&self, snapshot: &Snapshot) -> Bytes {
-        encode::request(snapshot, &self.settings.resource).encode_to_vec().into()
+        encode::request(snapshot, &self.settings.resource, self.settings.buckets).encode_to_vec().into()
     }
 
     fn landed(&mut self, snapshot: Arc<Snapshot>, answer: &Answer) {
@@ -211,14 +193,14 @@ impl Push {
             }
             Answer::Refused { .. } => {
                 self.failures = 0;
-                self.dropped.one_more();
+                self.drop_one();
             }
             Answer::Again { wait, .. } => {
                 self.throttled = wait.is_some();
                 self.not_before = Instant::now() + wait.unwrap_or_else(|| pause(self.failures));
                 self.failures = self.failures.saturating_add(1);
                 if self.waiting.is_some() {
-                    self.dropped.one_more();
+                    self.drop_one();
                 } else {
                     self.waiting = Some(snapshot);
                 }
@@ -228,13 +210,22 @@ impl Push {
     }
 
     /// What is newest at the end, once, even if pushing did not work lately; unless the receiver wants to be left alone.
-    async fn last(mut self) {
+    async fn last(mut self, mut flight: Option<Flight>) {
+        let deadline = Instant::now() + LAST;
+        if flight.is_some() {
+            match timeout_at(deadline, landing(&mut flight)).await {
+                Ok((client, snapshot, answer)) => {
+                    self.client = Some(client);
+                    self.landed(snapshot, &answer);
+                }
+                Err(_) => return self.lost(&format!("no answer within {LAST:?}")),
+            }
+        }
         let newest = self.snapshots.borrow_and_update().clone();
         let taken = self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &newest));
         if taken || newest.at_unix_ns == 0 {
             return;
         }
-        let deadline = Instant::now() + LAST;
         if self.throttled && self.not_before >= deadline {
             return self.lost("it wants to be left alone");
         }
@@ -242,8 +233,7 @@ impl Push {
             sleep_until(self.not_before).await;
         }
         let message = self.encoded(&newest);
-        // What was under way is gone, its connection with it.
-        let mut client = self.client.take().unwrap_or_else(|| Client::new(self.settings.clone()));
+        let Some(mut client) = self.client.take() else { return };
         match timeout_at(deadline, client.push(message)).await {
             Ok(answer @ (Answer::Taken | Answer::Partly { .. })) => self.tell(&answer),
             Ok(Answer::Again { why, .. } | Answer::Refused { why }) => self.lost(&why),
@@ -252,8 +242,12 @@ impl Push {
     }
 
     fn lost(&self, why: &str) {
-        self.dropped.one_more();
+        self.drop_one();
         log::warn!("{}: the last numbers were not pushed: {why}", self.receiver());
+    }
+
+    fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     fn receiver(&self) -> String {
@@ -279,7 +273,10 @@ impl Push {
             }
             Answer::Taken | Answer::Partly { .. } => {
                 if self.told.failing.take().is_some() {
-                    log::warn!("{receiver}: works again; {} dropped so far", self.dropped.count());
+                    log::warn!(
+                        "{receiver}: works again; {} dropped so far",
+                        self.dropped.load(Ordering::Relaxed)
+                    );
                 }
             }
         }

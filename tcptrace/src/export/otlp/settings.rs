@@ -47,6 +47,15 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Which buckets times are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buckets {
+    /// Limits that grow by a factor, as those of Prometheus' native histograms do.
+    Exponential,
+    /// The limits of the classic histograms at /metrics.
+    Explicit,
+}
+
 /// `http://host:port/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
@@ -107,6 +116,8 @@ pub struct Settings {
     pub headers: Vec<Header>,
     /// Resource attributes.
     pub resource: Vec<(String, String)>,
+    /// Which buckets times are counted in.
+    pub buckets: Buckets,
 }
 
 impl Settings {
@@ -155,6 +166,9 @@ impl Settings {
             timeout: env.read("TIMEOUT", milliseconds)?.unwrap_or(TIMEOUT),
             headers,
             resource,
+            buckets: env
+                .read_as("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", buckets)?
+                .unwrap_or(Buckets::Exponential),
         }))
     }
 }
@@ -259,6 +273,16 @@ fn protocol_by_name(text: &str) -> Result<Protocol, String> {
         "grpc" => Ok(Protocol::Grpc),
         "http" | "http/protobuf" => Ok(Protocol::Http),
         _ => Err(format!("{text:?} is not a protocol that tcptrace has; valid are grpc and http/protobuf")),
+    }
+}
+
+fn buckets(text: &str) -> Result<Buckets, String> {
+    match text {
+        "base2_exponential_bucket_histogram" => Ok(Buckets::Exponential),
+        "explicit_bucket_histogram" => Ok(Buckets::Explicit),
+        _ => Err(format!(
+            "{text:?} is not a kind of histogram; valid are base2_exponential_bucket_histogram and explicit_bucket_histogram"
+        )),
     }
 }
 

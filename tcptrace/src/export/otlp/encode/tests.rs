@@ -13,7 +13,8 @@ enum Got {
     Times { count: u64, sum: f64, max: Option<f64>, in_buckets: u64 },
 }
 
-type Series = (String, Vec<(String, String)>, Got);
+/// Name, labels, value, from when, at what time.
+type Series = (String, Vec<(String, String)>, Got, u64, u64);
 
 fn labels(attributes: &[KeyValue]) -> Vec<(String, String)> {
     let value = |pair: &KeyValue| match pair.value.as_ref().and_then(|value| value.value.clone()) {
@@ -31,11 +32,15 @@ fn numbers(name: &str, points: &[NumberDataPoint]) -> Vec<Series> {
         Some(number_data_point::Value::AsDouble(float)) => Got::Float(float),
         None => panic!("{name} without a value"),
     };
-    points.iter().map(|point| (name.to_owned(), labels(&point.attributes), got(point))).collect()
+    let series = |point: &NumberDataPoint| {
+        let labels = labels(&point.attributes);
+        (name.to_owned(), labels, got(point), point.start_time_unix_nano, point.time_unix_nano)
+    };
+    points.iter().map(series).collect()
 }
 
 /// The bytes as a receiver reads them.
-fn received(bytes: &[u8], snapshot: &Snapshot) -> Vec<Series> {
+fn received(bytes: &[u8]) -> Vec<Series> {
     let request = ExportMetricsServiceRequest::decode(bytes).unwrap();
     let [resource] = request.resource_metrics.as_slice() else { panic!("one resource") };
     let [scope] = resource.scope_metrics.as_slice() else { panic!("one scope") };
@@ -46,12 +51,6 @@ fn received(bytes: &[u8], snapshot: &Snapshot) -> Vec<Series> {
                 assert!(
                     sum.is_monotonic && sum.aggregation_temporality() == AggregationTemporality::Cumulative
                 );
-                for point in &sum.data_points {
-                    assert_eq!(
-                        (point.start_time_unix_nano, point.time_unix_nano),
-                        (snapshot.began_unix_ns, snapshot.at_unix_ns)
-                    );
-                }
                 all.extend(numbers(&metric.name, &sum.data_points));
             }
             metric::Data::Gauge(gauge) => all.extend(numbers(&metric.name, &gauge.data_points)),
@@ -60,14 +59,28 @@ fn received(bytes: &[u8], snapshot: &Snapshot) -> Vec<Series> {
                 for point in &histogram.data_points {
                     let buckets = point.positive.as_ref().unwrap();
                     assert!(buckets.bucket_counts.len() <= MOST_BUCKETS, "{}", buckets.bucket_counts.len());
-                    assert_eq!(point.start_time_unix_nano, snapshot.began_unix_ns);
                     let got = Got::Times {
                         count: point.count,
                         sum: point.sum.unwrap(),
                         max: point.max,
                         in_buckets: point.zero_count + buckets.bucket_counts.iter().sum::<u64>(),
                     };
-                    all.push((metric.name.clone(), labels(&point.attributes), got));
+                    let (from, at) = (point.start_time_unix_nano, point.time_unix_nano);
+                    all.push((metric.name.clone(), labels(&point.attributes), got, from, at));
+                }
+            }
+            metric::Data::Histogram(histogram) => {
+                assert_eq!(histogram.aggregation_temporality(), AggregationTemporality::Cumulative);
+                for point in &histogram.data_points {
+                    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                    let got = Got::Times {
+                        count: point.count,
+                        sum: point.sum.unwrap(),
+                        max: point.max,
+                        in_buckets: point.bucket_counts.iter().sum(),
+                    };
+                    let (from, at) = (point.start_time_unix_nano, point.time_unix_nano);
+                    all.push((metric.name.clone(), labels(&point.attributes), got, from, at));
                 }
             }
             other => panic!("{}: {other:?}", metric.name),
@@ -93,7 +106,11 @@ fn sent(snapshot: &Snapshot) -> Vec<Series> {
                     in_buckets: dwell.count(),
                 },
             };
-            all.push((name(family), labels, value));
+            let from = match family.kind {
+                Type::Gauge | Type::Info => 0,
+                _ => sample.began_unix_ns.unwrap_or(snapshot.began_unix_ns),
+            };
+            all.push((name(family), labels, value, from, snapshot.at_unix_ns));
         }
     }
     all
@@ -128,25 +145,34 @@ fn family() -> impl Strategy<Value = (&'static Family, Vec<Sample>)> {
     (0..FAMILIES.len()).prop_flat_map(|at| {
         let family = FAMILIES[at];
         let words = proptest::collection::vec(".{0,12}", family.labels.len());
-        let sample = (words, value(family.kind)).prop_map(|(words, value)| Sample {
-            labels: family
-                .labels
-                .iter()
-                .map(|(label, _)| *label)
-                .zip(words.into_iter().map(Cow::Owned))
-                .collect(),
-            value,
-        });
+        let sample =
+            (words, value(family.kind), any::<Option<u64>>()).prop_map(|(words, value, began_unix_ns)| {
+                Sample {
+                    labels: family
+                        .labels
+                        .iter()
+                        .map(|(label, _)| *label)
+                        .zip(words.into_iter().map(Cow::Owned))
+                        .collect(),
+                    value,
+                    began_unix_ns,
+                }
+            });
         proptest::collection::vec(sample, 0..5).prop_map(move |samples| (family, samples))
     })
 }
 
 proptest! {
     #[test]
-    fn a_receiver_reads_what_was_sent(families in proptest::collection::vec(family(), 0..12), began: u64, at: u64) {
-        let snapshot = Snapshot { began_unix_ns: began, at_unix_ns: at, families };
-        let bytes = request(&snapshot, &[]).encode_to_vec();
-        prop_assert_eq!(received(&bytes, &snapshot), sent(&snapshot));
+    fn a_receiver_reads_what_was_sent(
+        buckets in prop_oneof![Just(Buckets::Exponential), Just(Buckets::Explicit)],
+        families in proptest::collection::vec(family(), 0..12),
+        began: u64,
+        at: u64,
+    ) {
+        let snapshot = Snapshot { began_unix_ns: began, at_unix_ns: at, made: None, families };
+        let bytes = request(&snapshot, &[], buckets).encode_to_vec();
+        prop_assert_eq!(received(&bytes), sent(&snapshot));
     }
 }
 
@@ -155,16 +181,19 @@ fn units_types_and_attributes_are_as_the_conventions_say() {
     let sample = |labels: &[(&'static str, &'static str)], value| Sample {
         labels: labels.iter().map(|(label, value)| (*label, Cow::Borrowed(*value))).collect(),
         value,
+        began_unix_ns: None,
     };
     let snapshot = Snapshot {
         began_unix_ns: 1,
         at_unix_ns: 2,
+        made: None,
         families: vec![
             (&crate::export::model::SOCKETS, vec![sample(&[("state", "FIN_WAIT1")], Value::Count(3))]),
             (&crate::export::model::RESETS, vec![sample(&[("direction", "sent")], Value::Count(4))]),
         ],
     };
-    let request = request(&snapshot, &[("service.name".to_owned(), "tcptrace".to_owned())]);
+    let request =
+        request(&snapshot, &[("service.name".to_owned(), "tcptrace".to_owned())], Buckets::Exponential);
     let [resource] = request.resource_metrics.as_slice() else { panic!("{request:?}") };
     assert_eq!(resource.resource.as_ref().unwrap().attributes, [text("service.name", "tcptrace")]);
     let scope = &resource.scope_metrics[0];
@@ -182,11 +211,25 @@ fn units_types_and_attributes_are_as_the_conventions_say() {
 #[test]
 fn wide_distributions_get_coarser_buckets() {
     let narrow = times((0..100).map(|ms| ms * 1_000_000));
-    assert_eq!(buckets(&narrow).0, FINEST);
+    assert_eq!(buckets(&narrow).0, NATIVE_SCALE);
     let wide = times((5..50).map(|power| 1 << power));
     let (scale, got) = buckets(&wide);
     assert!(
-        scale < FINEST && got.counts.len() <= MOST_BUCKETS && got.counts.len() > MOST_BUCKETS / 4,
+        scale < NATIVE_SCALE && got.counts.len() <= MOST_BUCKETS && got.counts.len() > MOST_BUCKETS / 4,
         "{scale} {got:?}"
     );
+}
+
+#[test]
+fn explicit_buckets_are_those_of_the_endpoint() {
+    let dwell = times([50_000, 2_000_000, 400_000_000_000, 1 << 62]);
+    let sample = Sample { labels: Vec::new(), value: Value::Times(dwell.clone()), began_unix_ns: Some(7) };
+    let point = explicit(&Snapshot::default(), &sample).unwrap();
+    assert_eq!((point.count, point.start_time_unix_nano), (4, 7));
+    let mut up_to = 0;
+    for (bound, count) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
+        up_to += count;
+        assert_eq!(up_to, dwell.at_most((bound * 1e9) as u64), "{bound}");
+    }
+    assert_eq!(point.bucket_counts.last(), Some(&1));
 }

@@ -87,6 +87,7 @@ fn what_is_wrong_in_the_environment_is_said_with_its_name() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "a b=c", "header"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "native", "explicit_bucket_histogram"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz", "%20"),
         ("OTEL_RESOURCE_ATTRIBUTES", "=x", "no name"),
     ] {
