@@ -108,9 +108,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let counting =
             Counting { labels: args.label, most_groups: args.label_top, dropped: push.dropped.clone() };
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
-        push.start(snapshots.clone())?;
-        server.enter(Stage::Publishing(snapshots));
+        server.enter(Stage::Publishing(snapshots.clone()));
         tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
+        push.start(snapshots)?;
         let run = Run::new(signals, live, args.attach.wanted(filter.clone()));
         let observer = Observer::endless(&filter, run.started(), Found::default());
         let mut exporter = Exporter { observer, collector, trimmed: false };

@@ -7,6 +7,8 @@ mod hist;
 mod kill;
 mod lab;
 mod mended;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod refused;
 mod run;

@@ -40,6 +40,16 @@ fn both_helps_of_each_command_list_every_flag() {
     }
 }
 
+#[cfg(feature = "otlp")]
+fn pushing() -> &'static [(&'static [&'static str], &'static [&'static str])] {
+    crate::otlp::REFUSED
+}
+
+#[cfg(not(feature = "otlp"))]
+fn pushing() -> &'static [(&'static [&'static str], &'static [&'static str])] {
+    &[]
+}
+
 #[test]
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
@@ -86,6 +96,7 @@ fn every_flag_has_its_tests() {
                 .chain(stuck::REFUSED)
                 .chain(export::REFUSED)
                 .chain(hist::REFUSED)
+                .chain(pushing())
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");

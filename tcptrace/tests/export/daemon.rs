@@ -24,9 +24,19 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it at a free port, unless `args` say where, and waits until it is ready.
     pub fn start(args: &[&str]) -> Self {
+        Self::with(args, &[])
+    }
+
+    /// The same with something in its environment.
+    pub fn with(args: &[&str], env: &[(&str, &str)]) -> Self {
         let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut command = command(&["export"]);
-        command.args(listen).args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .envs(env.iter().copied())
+            .args(listen)
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("tcptrace starts");
         let stderr = child.stderr.take().expect("piped");
         let (send, errors) = channel();
