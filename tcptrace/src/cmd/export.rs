@@ -43,7 +43,8 @@ const RESYNC: &str = "How often the kernel is asked for all its sockets: to corr
     after_help = "Examples:\n  \
     tcptrace export                              then: curl -s localhost:9947/metrics\n  \
     tcptrace export --label port --label role    which service, and on which side\n  \
-    tcptrace export --listen [::]:9947           for a Prometheus on another host\n\n\
+    tcptrace export --listen [::]:9947           for a Prometheus on another host\n  \
+    tcptrace export --otlp http://127.0.0.1:4317 to a collector, too (docs/otlp.md)\n\n\
     Pages: /metrics (docs/metrics.md), /healthz, /readyz. SIGTERM ends it."
 )]
 pub struct Args {

@@ -7,7 +7,6 @@ mod hist;
 mod kill;
 mod lab;
 mod mended;
-#[cfg(feature = "otlp")]
 mod otlp;
 mod output;
 mod refused;

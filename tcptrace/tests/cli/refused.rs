@@ -4,6 +4,7 @@ use crate::export;
 use crate::hist;
 use crate::kill;
 use crate::lab::*;
+use crate::otlp;
 use crate::run::*;
 use crate::stuck;
 use crate::works::*;
@@ -38,16 +39,6 @@ fn both_helps_of_each_command_list_every_flag() {
         let ran = run(&[help]).expect(0);
         COMMANDS.iter().for_each(|name| assert!(ran.stdout().contains(*name), "{name}: {ran:#?}"));
     }
-}
-
-#[cfg(feature = "otlp")]
-fn pushing() -> &'static [(&'static [&'static str], &'static [&'static str])] {
-    crate::otlp::REFUSED
-}
-
-#[cfg(not(feature = "otlp"))]
-fn pushing() -> &'static [(&'static [&'static str], &'static [&'static str])] {
-    &[]
 }
 
 #[test]
@@ -96,7 +87,7 @@ fn every_flag_has_its_tests() {
                 .chain(stuck::REFUSED)
                 .chain(export::REFUSED)
                 .chain(hist::REFUSED)
-                .chain(pushing())
+                .chain(otlp::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");

@@ -1,5 +1,5 @@
 //! Pushing to receivers that answer as the protocol says, slowly, wrongly, or not at all.
-#![allow(clippy::expect_used)] // a test that cannot go on says so
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a test that cannot go on says so
 
 #[path = "../export/daemon.rs"]
 #[allow(dead_code)] // it is another test's, too
