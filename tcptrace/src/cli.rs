@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, explain, hist, kill, record, snapshot, stat, stuck, watch},
+    cmd::{doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -41,6 +41,8 @@ pub enum Command {
     Record(Box<record::Args>),
     /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
     Kill(Box<kill::Args>),
+    /// Count for Prometheus: a daemon that serves everything as metrics
+    Export(Box<export::Args>),
     /// Make a TCP condition happen in two private network namespaces, and watch it
     #[cfg(feature = "lab")]
     Lab(crate::cmd::lab::Args),

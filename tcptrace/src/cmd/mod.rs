@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod explain;
+pub mod export;
 mod feed;
 mod filter_args;
 pub mod hist;
@@ -9,6 +10,7 @@ pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod observer;
+mod push;
 pub mod record;
 pub mod snapshot;
 pub mod stat;
@@ -31,6 +33,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stat(args) => stat::run(*args),
         Command::Hist(args) => hist::run(*args),
         Command::Kill(args) => kill::run(*args),
+        Command::Export(args) => export::run(*args),
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),

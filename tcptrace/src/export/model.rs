@@ -63,6 +63,8 @@ pub struct Sample {
     pub labels: Vec<(&'static str, Cow<'static, str>)>,
     /// Its value.
     pub value: Value,
+    /// When it began to count, in nanoseconds since 1970; `None`: with [`Snapshot::began_unix_ns`].
+    pub began_unix_ns: Option<u64>,
 }
 
 /// Everything at one moment.
@@ -72,9 +74,62 @@ pub struct Snapshot {
     pub began_unix_ns: u64,
     /// When this was, in nanoseconds since 1970.
     pub at_unix_ns: u64,
+    /// The same, for whoever wants to know how old it is; `None`: there is nothing in it yet.
+    pub made: Option<std::time::Instant>,
     /// In the order of [`FAMILIES`]; families without a value are left out.
     pub families: Vec<(&'static Family, Vec<Sample>)>,
 }
+
+impl Family {
+    /// The name with the unit, as both text formats and protobuf have it.
+    pub fn full_name(&self) -> String {
+        match self.unit {
+            None => self.name.to_owned(),
+            Some(unit) => format!("{}_{}", self.name, unit.name()),
+        }
+    }
+
+    /// The name of its samples in Prometheus' own formats: with the suffix of its type.
+    pub fn sample_name(&self) -> String {
+        let suffix = match self.kind {
+            Type::Counter => "_total",
+            Type::Info => "_info",
+            Type::Gauge | Type::Histogram => "",
+        };
+        format!("{}{suffix}", self.full_name())
+    }
+}
+
+impl Unit {
+    /// As OpenMetrics names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Upper limits of the classic buckets in nanoseconds: from a round trip to a day. The timers of TIME_WAIT and FIN_WAIT2
+/// end after 60 to 62.2 s (every kernel): they are below 65 s.
+pub const BUCKETS_NS: [u64; 13] = [
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    3_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+    65_000_000_000,
+    300_000_000_000,
+    3_600_000_000_000,
+    86_400_000_000_000,
+];
+
+/// Scale of the native buckets: the limits grow by a factor of 2^(1/8), which is 9 %.
+pub const NATIVE_SCALE: i8 = 3;
 
 const FROM_TO: &[(&str, &str)] =
     &[("from", "the state left, as `netstat` names it"), ("to", "the state entered")];
@@ -109,10 +164,12 @@ families! {
     DWELL = "tcptrace_state_duration", Histogram(Seconds), STATE, true,
         "Time spent in the state, when it is left; only where its beginning was seen";
     SOCKETS = "tcptrace_sockets", Gauge, STATE, true,
-        "Sockets by their true state, half-open requests and minisockets included";
+        "Sockets by their true state, half-open requests and minisockets included, as far as they are in the table";
     RETRANSMITS = "tcptrace_retransmitted_segments", Counter,
         &[("segment", "`syn`, `syn-ack`, `fin`, `data` or `unknown`"), ("reason", "`rto`, `fast`, `tlp` or `unknown`")], true,
         "Segments sent again";
+    FAILED_SENDS = "tcptrace_failed_retransmits", Counter, &[], true,
+        "Segments to be sent again that could not leave";
     RESETS = "tcptrace_resets", Counter,
         &[("direction", "`sent` or `received`"), ("reason", "the kernel's own name; `unknown` where it gives none")], true,
         "RST segments";
@@ -122,6 +179,17 @@ families! {
         "Sockets that do not move, by finding";
     STUCK_AGE = "tcptrace_stuck_oldest_age", Gauge(Seconds), FINDING, false,
         "Age of the oldest socket of the finding; at least so much where its beginning was not seen";
+    UNEXPLAINED = "tcptrace_unexplained_flows", Gauge, &[], false,
+        "Sockets past the limit of their state of which no finding says anything";
+    RESYNCS = "tcptrace_resyncs", Counter, &[("why", "`start`, `timer`, `lost` or `asked`")], false,
+        "Times that the kernel was asked for all its sockets";
+    LAST_RESYNC = "tcptrace_last_resync_timestamp", Gauge(Seconds), &[], false,
+        "When the kernel was last asked for all its sockets, since 1970";
+    UNREAD = "tcptrace_unread_namespaces", Gauge, &[], false,
+        "Processes and network namespaces that could not be looked into then: there may be more sockets";
+    HOOKS = "tcptrace_hook_attached", Gauge,
+        &[("hook", "the tracepoint or function, as `tcptrace doctor` names it")], false,
+        "1 where the hook is attached, 0 where it is not: `tcptrace doctor` says what is missing then";
     LOST = "tcptrace_lost_events", Counter, &[("kind", "what was lost, as in docs/events.md")], false,
         "Events that found the ring full, or that the kernel skipped";
     EVICTED = "tcptrace_evicted_flows", Counter, &[], false,

@@ -55,6 +55,32 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause, in their order.
+    pub const ALL: [Self; 22] = [
+        Self::Orderly,
+        Self::FinWait2Minisocket,
+        Self::FinWait2Expired,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::KeepaliveTimeout,
+        Self::ResetReceived,
+        Self::DataAfterClose,
+        Self::UnreadData,
+        Self::Aborted,
+        Self::NeverAccepted,
+        Self::Destroyed,
+        Self::OrphanGaveUp,
+        Self::OrphanLimit,
+        Self::NamespaceGone,
+        Self::NoLocalPort,
+        Self::Abandoned,
+        Self::ListenerClosed,
+        Self::Unseen,
+        Self::HalfOpenGone,
+        Self::Unknown,
+    ];
+
     /// The stable word in NDJSON.
     pub const fn name(self) -> &'static str {
         match self {

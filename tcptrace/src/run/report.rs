@@ -19,6 +19,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Start, Self::Lost, Self::Timer, Self::Asked];
+
     /// The word users see.
     pub const fn name(self) -> &'static str {
         match self {

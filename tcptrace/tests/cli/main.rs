@@ -2,10 +2,12 @@
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod endings;
+mod export;
 mod hist;
 mod kill;
 mod lab;
 mod mended;
+mod otlp;
 mod output;
 mod refused;
 mod run;

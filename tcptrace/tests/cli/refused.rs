@@ -1,8 +1,10 @@
 //! Help, and what is refused: no root needed.
 
+use crate::export;
 use crate::hist;
 use crate::kill;
 use crate::lab::*;
+use crate::otlp;
 use crate::run::*;
 use crate::stuck;
 use crate::works::*;
@@ -22,7 +24,8 @@ fn both_helps_of_each_command_list_every_flag() {
         let short = run(&[name, "-h"]).expect(0);
         let asked = run(&["help", name]).expect(0);
         let all = flags(&long.stdout());
-        assert!(all.contains("--format"), "{long:#?}");
+        // A daemon writes no lines.
+        assert_eq!(all.contains("--format"), name != "export", "{long:#?}");
         assert_eq!(all, flags(&short.stdout()), "{name}");
         assert_eq!(asked.out, long.out);
         for ran in [long, short] {
@@ -42,7 +45,8 @@ fn both_helps_of_each_command_list_every_flag() {
 fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
-    let (kill, stuck, explain, hist) = (listed("kill"), listed("stuck"), listed("explain"), listed("hist"));
+    let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
+    let (hist, export) = (listed("hist"), listed("export"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -71,6 +75,7 @@ fn every_flag_has_its_tests() {
         ("explain", &explain),
         ("hist", &hist),
         ("kill", &kill),
+        ("export", &export),
         ("lab", &lab),
         ("doctor", &doctor),
     ];
@@ -80,7 +85,9 @@ fn every_flag_has_its_tests() {
                 .iter()
                 .chain(kill::REFUSED)
                 .chain(stuck::REFUSED)
+                .chain(export::REFUSED)
                 .chain(hist::REFUSED)
+                .chain(otlp::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
