@@ -22,7 +22,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
-    /// Install what the build needs: the sources of `core` and bpf-linker
+    /// Install what the build needs: the sources of `core` and bpf-linker; with --tests what tests start, too
     Setup(setup::Options),
     /// Build tcptrace and run it, as root only where it must be: cargo xtask run -- watch
     Run(run::Options),

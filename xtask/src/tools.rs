@@ -17,17 +17,29 @@ const SHOWN: usize = 120;
 /// Starts programs. Holds the PATH they get, which `setup` may extend.
 pub struct Tools {
     path: OsString,
+    /// Variables they get besides.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Tools {
     /// With the PATH of xtask itself.
     pub fn new() -> Self {
-        Self { path: env::var_os("PATH").unwrap_or_default() }
+        Self { path: env::var_os("PATH").unwrap_or_default(), variables: Vec::new() }
     }
 
     /// The PATH that started programs get.
     pub fn path(&self) -> &OsStr {
         &self.path
+    }
+
+    /// A variable that started programs get from now on.
+    pub fn set(&mut self, key: &'static str, value: impl Into<OsString>) {
+        self.variables.push((key, value.into()));
+    }
+
+    /// What started programs get besides their PATH.
+    pub fn variables(&self) -> &[(&'static str, OsString)] {
+        &self.variables
     }
 
     /// The cargo that started xtask, in the workspace. Rustup picks the same toolchain again, because
@@ -48,6 +60,7 @@ impl Tools {
             }
         }
         command.env("PATH", &self.path);
+        command.envs(self.variables.iter().map(|(key, value)| (key, value)));
         command
     }
 
@@ -104,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_preferred_folder_comes_first() {
-        let mut tools = Tools { path: "/usr/bin:/bin".into() };
+        let mut tools = Tools { path: "/usr/bin:/bin".into(), variables: Vec::new() };
         tools.prefer(Path::new("/opt/bin")).unwrap();
         assert_eq!(tools.path(), "/opt/bin:/usr/bin:/bin");
     }

@@ -7,3 +7,5 @@ mod numbers;
 mod prometheus;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tools.rs"]
+mod tools;

@@ -4,6 +4,7 @@ use crate::{
     daemon::{Daemon, get},
     numbers::connections,
     support::{PATIENCE, netns, signal},
+    tools::tool,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -17,15 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tcptrace_lab::{Family, Lab, Side};
-
-/// Whether a program is there; else why the test is skipped.
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_err() {
-        println!("skipped: no {program} here; `cargo xtask setup` installs it");
-    }
-    found.is_ok()
-}
 
 /// A server with a folder of its own.
 struct Prometheus {
@@ -45,7 +37,7 @@ impl Prometheus {
         fs::write(folder.join("prometheus.yml"), config).expect("written");
         // Between here and there somebody else may take it: then it says so and ends.
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
-        let mut command = Command::new("prometheus");
+        let mut command = Command::new(tool("prometheus"));
         command
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
@@ -97,9 +89,6 @@ impl Drop for Prometheus {
 }
 
 fn scraped(native: bool) {
-    if !installed("prometheus") {
-        return;
-    }
     const COUNT: u32 = 100;
     let lab = Lab::new(Family::V4).expect("a lab");
     let daemon = Daemon::start(&["--netns", &netns(lab.netns(Side::Client)), "--label", "port,role"]);
@@ -134,29 +123,26 @@ fn scraped(native: bool) {
 }
 
 #[test]
-#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+#[ignore = "needs root and prometheus: loads BPF programs and makes network namespaces"]
 fn a_prometheus_reads_text() {
     scraped(false);
 }
 
 #[test]
-#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+#[ignore = "needs root and prometheus: loads BPF programs and makes network namespaces"]
 fn a_prometheus_reads_native_histograms() {
     scraped(true);
 }
 
 #[test]
-#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+#[ignore = "needs root and prometheus: loads BPF programs and makes network namespaces"]
 fn promtool_has_no_objections() {
-    if !installed("promtool") {
-        return;
-    }
     let lab = Lab::new(Family::V4).expect("a lab");
     let daemon = Daemon::start(&["--netns", &netns(lab.netns(Side::Client)), "--label", "port,role"]);
     connections(&lab, 3);
     daemon.metrics(|metrics| metrics.sum("tcptrace_closes_total", "") == 7.0);
     let (_, page) = daemon.get("/metrics", "*/*");
-    let mut command = Command::new("promtool");
+    let mut command = Command::new(tool("promtool"));
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     child.stdin.take().expect("piped").write_all(&page).expect("it reads");

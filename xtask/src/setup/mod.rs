@@ -5,10 +5,11 @@ mod apt;
 mod components;
 mod debian_sources;
 mod fuzzer;
-mod iproute;
 mod linker;
+mod private_apt;
 mod rustc;
 mod sources;
+mod test_tools;
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +21,7 @@ use clap::Args;
 
 use crate::tools::Tools;
 use rustc::Rustc;
+pub use test_tools::{FOLDER_VARIABLE, TestTools};
 
 /// Options of `cargo xtask setup`.
 #[derive(Args)]
@@ -27,12 +29,15 @@ pub struct Options {
     /// Only say what is missing; change nothing
     #[arg(long)]
     check: bool,
+    /// What tests start, too: Prometheus and DuckDB, in the project's own folder
+    #[arg(long)]
+    tests: bool,
 }
 
 /// Prepares this machine, or says what is missing on it.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check {
-        return check();
+        return check(options);
     }
     let mut tools = Tools::new();
     let rustc = Rustc::active(&tools)?;
@@ -40,7 +45,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     eprintln!("rust-src for rustc {}: present", rustc.release);
     let linker = linker::ensure(&mut tools, &rustc)?;
     eprintln!("{linker}: present");
-    Ok(ExitCode::SUCCESS)
+    if !options.tests {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // What could not be had has been said.
+    let mut complete = true;
+    for name in TestTools::ensure(&tools)?.answers() {
+        match name {
+            Ok(name) => eprintln!("{name}: present"),
+            Err(_) => complete = false,
+        }
+    }
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What every building task calls first: silent when there is nothing to do.
@@ -57,20 +73,18 @@ pub fn ensure_lint_tools(tools: &Tools) -> Result<()> {
     components::ensure(tools, &Rustc::active(tools)?)
 }
 
-/// What the tests need besides: `ss`, the independent witness of what a socket does.
-pub fn ensure_test_tools(tools: &Tools) {
-    iproute::ensure(tools);
-}
-
 /// What `fuzz` needs besides; where it is.
 pub fn ensure_fuzzer(tools: &Tools, target_dir: &Path) -> Result<PathBuf> {
     fuzzer::ensure(tools, target_dir)
 }
 
-fn check() -> Result<ExitCode> {
+fn check(options: &Options) -> Result<ExitCode> {
     let mut tools = Tools::new();
     let rustc = Rustc::active(&tools)?;
-    let answers = [sources::check(&rustc), linker::check(&mut tools, &rustc)];
+    let mut answers = vec![sources::check(&rustc), linker::check(&mut tools, &rustc)];
+    if options.tests {
+        answers.extend(TestTools::look(&tools)?.answers().map(|name| name.map(str::to_owned)));
+    }
     for answer in &answers {
         match answer {
             Ok(present) => eprintln!("{present}: present"),

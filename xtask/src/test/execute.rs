@@ -1,6 +1,7 @@
 //! Runs test executables the way cargo does, streams what they print, and keeps it to be counted.
 
 use std::{
+    ffi::OsString,
     io::{self, Read, Write},
     process::{Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -33,16 +34,30 @@ pub fn as_anyone(tools: &Tools, executable: &Executable, filter: Option<&str>) -
     run(in_its_package(&mut command, executable), 0, Which::Last, io::stdout())
 }
 
+/// Runs the named tests, which need something that is there, and no root.
+pub fn with_tools(tools: &Tools, executable: &Executable, tests: &[Ignored]) -> Result<Run> {
+    heading(&format!("{}, with tools", executable.label()));
+    let mut command = tools.command(&executable.path);
+    command.args(["--ignored", "--exact"]).args(tests.iter().map(|test| &test.name));
+    run(in_its_package(&mut command, executable), tests.len(), Which::Last, io::stdout())
+}
+
 /// Runs the named tests as root, one at a time: they share the kernel's tracepoints.
 pub fn as_root(tools: &Tools, executable: &Executable, tests: &[Ignored], access: Access) -> Result<Run> {
     heading(&format!("{}, as root", executable.label()));
     let mut command = match access {
         Access::Sudo => {
             let mut sudo = tools.command("sudo");
-            // sudo sets a PATH of its own even with -E, so it is given again behind it.
-            let mut path = std::ffi::OsString::from("PATH=");
-            path.push(tools.path());
-            sudo.args(["-n", "-E", "env"]).arg(path).arg(&executable.path);
+            // sudo sets a PATH of its own even with -E, so what we set is given again behind it.
+            sudo.args(["-n", "-E", "env"]);
+            let variables = tools.variables().iter().map(|(key, value)| (*key, value.as_os_str()));
+            for (key, value) in variables.chain([("PATH", tools.path())]) {
+                let mut word = OsString::from(key);
+                word.push("=");
+                word.push(value);
+                sudo.arg(word);
+            }
+            sudo.arg(&executable.path);
             sudo
         }
         Access::Already | Access::None => tools.command(&executable.path),

@@ -21,9 +21,12 @@ pub struct Ignored {
 }
 
 impl Ignored {
-    /// The project's convention for tests that run where root is to be had.
-    pub fn needs_root(&self) -> bool {
-        self.reason.starts_with("needs root")
+    /// What it needs, by the project's convention for tests that run where that is to be had: `needs root: …`,
+    /// `needs root and prometheus: …`. Nothing of any other reason.
+    pub fn needs(&self) -> Vec<&str> {
+        let needs = self.reason.strip_prefix("needs ").and_then(|rest| rest.split_once(": "));
+        let words = needs.map(|(words, _why)| words.split(" and ").flat_map(|words| words.split(", ")));
+        words.into_iter().flatten().collect()
     }
 }
 
@@ -102,7 +105,20 @@ mod tests {
         let expected =
             [("lab::refused", "needs root: makes namespaces"), ("lab::panics", "needs QEMU"), ("later", "")];
         assert_eq!(pairs, expected);
-        assert_eq!(found.iter().map(Ignored::needs_root).collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn what_a_test_needs_is_in_its_reason() {
+        let needs = |reason: &str| {
+            let test = Ignored { name: "a".into(), reason: reason.into() };
+            test.needs().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(needs("needs root: makes namespaces"), ["root"]);
+        assert_eq!(needs("needs root and prometheus: scrapes: all"), ["root", "prometheus"]);
+        assert_eq!(needs("needs root, prometheus and duckdb: all"), ["root", "prometheus", "duckdb"]);
+        for other in ["", "needs QEMU", "slow", "slow: needs root: no"] {
+            assert!(needs(other).is_empty(), "{other}");
+        }
     }
 
     #[test]

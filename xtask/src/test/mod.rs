@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything this machine can run, and an honest count on the last line.
-//! Tests that need root are `#[ignore = "needs root: …"]`: cargo itself must work for everyone. They
-//! run here in a second pass, one at a time, where root is to be had.
+//! Tests that need root are `#[ignore = "needs root: …"]`, those that start a tool `#[ignore = "needs prometheus: …"]` or
+//! `"needs root and duckdb: …"`: cargo itself must work for everyone. They run here in a second pass where what they need is
+//! to be had; as root one at a time.
 
 mod execute;
 mod libtest;
@@ -15,10 +16,14 @@ use crate::{
     advice,
     artifacts::{self, Executable},
     root::Access,
-    setup,
+    setup::{self, TestTools},
     tools::Tools,
 };
+use libtest::Ignored;
 pub use report::Report;
+
+/// How tests call root in what they need.
+const ROOT: &str = "root";
 
 /// Options of `cargo xtask test`.
 #[derive(Args, Default)]
@@ -45,8 +50,9 @@ pub fn execute(options: &Options) -> Report {
 }
 
 fn all(options: &Options, report: &mut Report) -> Result<()> {
-    let tools = setup::ensure()?;
-    setup::ensure_test_tools(&tools);
+    let mut tools = setup::ensure()?;
+    let test_tools = TestTools::ensure(&tools)?;
+    tools.set(setup::FOLDER_VARIABLE, test_tools.folder());
     let filter = options.filter.as_deref();
     let access = Access::find(&tools);
     let executables = build(&tools)?;
@@ -55,12 +61,14 @@ fn all(options: &Options, report: &mut Report) -> Result<()> {
     for executable in &executables {
         let run = execute::as_anyone(&tools, executable, filter)?;
         report.count(&run.counts);
-        let (for_root, skipped): (Vec<_>, Vec<_>) =
-            run.ignored.into_iter().partition(|test| access != Access::None && test.needs_root());
-        let unread = run.counts.ignored.saturating_sub(for_root.len() + skipped.len());
-        report.skip(&executable.label(), skipped, unread);
-        if !for_root.is_empty() {
-            waiting.push((executable, for_root));
+        let ignored = run.ignored.len();
+        let plan = Plan::of(run.ignored, access, &test_tools);
+        report.skip(&executable.label(), plan.skipped, run.counts.ignored.saturating_sub(ignored));
+        if !plan.with_tools.is_empty() {
+            report.count(&execute::with_tools(&tools, executable, &plan.with_tools)?.counts);
+        }
+        if !plan.as_root.is_empty() {
+            waiting.push((executable, plan.as_root));
         }
     }
     let run = execute::doc_tests(&tools, filter)?;
@@ -74,6 +82,37 @@ fn all(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What becomes of the tests that were ignored at first.
+#[derive(Default)]
+struct Plan {
+    with_tools: Vec<Ignored>,
+    as_root: Vec<Ignored>,
+    skipped: Vec<Ignored>,
+}
+
+impl Plan {
+    fn of(ignored: Vec<Ignored>, access: Access, test_tools: &TestTools) -> Self {
+        let mut plan = Self::default();
+        for mut test in ignored {
+            let needs = test.needs();
+            let for_root = needs.contains(&ROOT);
+            let tools = || needs.iter().filter(|&&need| need != ROOT);
+            let missing = tools().find_map(|need| test_tools.answer(need).err());
+            let can = !needs.is_empty() && missing.is_none() && (!for_root || access != Access::None);
+            if can {
+                let place = if for_root { &mut plan.as_root } else { &mut plan.with_tools };
+                place.push(test);
+                continue;
+            }
+            if let Some(missing) = missing {
+                test.reason = format!("{} ({missing})", test.reason);
+            }
+            plan.skipped.push(test);
+        }
+        plan
+    }
+}
+
 fn build(tools: &Tools) -> Result<Vec<Executable>> {
     let mut cargo = tools.cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
@@ -82,4 +121,34 @@ fn build(tools: &Tools) -> Result<Vec<Executable>> {
     // Cargo names them as they are done, in another order each time.
     tests.sort_by_key(Executable::label);
     Ok(tests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_runs_where_all_it_needs_is() {
+        let reasons = [
+            "needs root: a",
+            "needs root and prometheus: b",
+            "needs duckdb: c",
+            "needs QEMU",
+            "needs QEMU: d",
+        ];
+        let ignored = || reasons.map(|reason| Ignored { name: "t".into(), reason: reason.into() }).into();
+        let nothing = TestTools::in_folder("/proc/nothing".into());
+        let plan = Plan::of(ignored(), Access::Already, &nothing);
+        let reasons = |tests: &[Ignored]| tests.iter().map(|test| test.reason.clone()).collect::<Vec<_>>();
+        assert_eq!(reasons(&plan.as_root), ["needs root: a"]);
+        assert!(plan.with_tools.is_empty());
+        let skipped = [
+            "needs root and prometheus: b (prometheus is missing)",
+            "needs duckdb: c (duckdb is missing)",
+            "needs QEMU",
+            "needs QEMU: d (nothing here brings QEMU)",
+        ];
+        assert_eq!(reasons(&plan.skipped), skipped);
+        assert!(Plan::of(ignored(), Access::None, &nothing).as_root.is_empty());
+    }
 }

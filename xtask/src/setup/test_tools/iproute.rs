@@ -1,7 +1,6 @@
 //! `ss`: the tests compare what tcptrace says with it. A missing `ss` stops nobody from building.
 
-use super::apt;
-use crate::tools::Tools;
+use crate::{setup::apt, tools::Tools};
 
 /// Installs iproute2 where it can, and says so where it cannot.
 pub fn ensure(tools: &Tools) {
