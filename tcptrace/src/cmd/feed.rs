@@ -65,7 +65,13 @@ impl Feed {
     ) -> anyhow::Result<Self> {
         let options = attach.load_options(filter);
         let signals = Signals::listen()?;
-        let live = Live::start(&options)?;
+        let live = match Live::start(&options) {
+            Ok(live) => live,
+            Err(error) => {
+                tape.into_iter().for_each(FileTape::discard);
+                return Err(error.into());
+            }
+        };
         let mut wanted = attach.wanted(options.filter);
         wanted.look_at_end = tape.is_some();
         let run = Run::new(signals, live, wanted);

@@ -6,13 +6,18 @@ use super::{
     recorder::Tape,
 };
 use crate::{tell, view::Bytes};
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// How long the disk may take at the end.
 const AT_THE_END: Duration = Duration::from_secs(10);
 
 /// A recording that is being made.
 pub struct FileTape {
+    path: PathBuf,
     writer: Writer,
     stopped: Option<Stopped>,
 }
@@ -23,7 +28,15 @@ impl FileTape {
     /// # Errors
     /// It cannot be.
     pub fn create(path: &Path, options: Options) -> Result<Self, CreateError> {
-        Ok(Self { writer: Writer::create(path, options)?, stopped: None })
+        Ok(Self { path: path.to_owned(), writer: Writer::create(path, options)?, stopped: None })
+    }
+
+    /// Nothing will be recorded: the file goes.
+    pub fn discard(self) {
+        drop(self.writer);
+        if let Err(error) = fs::remove_file(&self.path) {
+            log::debug!("{}: {error}", self.path.display());
+        }
     }
 
     /// Why nothing more is recorded.
@@ -36,16 +49,14 @@ impl FileTape {
     /// # Errors
     /// It did not get to the disk.
     pub fn finish(self, why: &str) -> Result<(), FinishError> {
+        let told = |stopped: Stopped| match stopped.why {
+            // As it was wanted.
+            Why::Full { .. } => Ok(()),
+            Why::Io(_) => Err(FinishError::Stopped(stopped)),
+        };
         let summary = match self.writer.finish(why, AT_THE_END) {
-            Err(FinishError::Told) => {
-                return self.stopped.map_or(Ok(()), |stopped| {
-                    if matches!(stopped.why, Why::Full { .. }) {
-                        Ok(())
-                    } else {
-                        Err(FinishError::Stopped(stopped))
-                    }
-                });
-            }
+            Err(FinishError::Told) => return self.stopped.map_or(Ok(()), told),
+            Err(FinishError::Stopped(stopped)) => return told(stopped),
             other => other?,
         };
         let written = summary.written;

@@ -9,6 +9,7 @@ mod lab;
 mod mended;
 mod otlp;
 mod output;
+mod record;
 mod refused;
 mod run;
 mod stuck;

@@ -5,6 +5,7 @@ use crate::hist;
 use crate::kill;
 use crate::lab::*;
 use crate::otlp;
+use crate::record;
 use crate::run::*;
 use crate::stuck;
 use crate::works::*;
@@ -46,14 +47,16 @@ fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
     let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
-    let (hist, export) = (listed("hist"), listed("export"));
+    let (hist, export, record) = (listed("hist"), listed("export"), listed("record"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
-    assert_eq!(tested, watch, "good values of `watch`");
+    // What a recording shows is in tests/replay.
+    let rest: BTreeSet<_> = watch.iter().filter(|flag| *flag != "--from").cloned().collect();
+    assert_eq!(tested, rest, "good values of `watch`");
     let tested: BTreeSet<_> = lab_cases("").into_iter().map(|(flag, ..)| flag.to_owned()).collect();
-    // These two only print.
-    let plays = |flag: &&String| !["--list", "--explain"].contains(&flag.as_str());
+    // Two only print; to record is in tests/replay.
+    let plays = |flag: &&String| !["--list", "--explain", "--record"].contains(&flag.as_str());
     let rest: BTreeSet<_> = lab.iter().filter(plays).cloned().collect();
     assert_eq!(tested, rest, "good values of `lab`");
 
@@ -67,6 +70,7 @@ fn every_flag_has_its_tests() {
         "--yes",
         "--verbose",
         "--no-trace",
+        "--force",
     ];
     let all = [
         ("watch", &watch),
@@ -76,6 +80,7 @@ fn every_flag_has_its_tests() {
         ("hist", &hist),
         ("kill", &kill),
         ("export", &export),
+        ("record", &record),
         ("lab", &lab),
         ("doctor", &doctor),
     ];
@@ -88,6 +93,7 @@ fn every_flag_has_its_tests() {
                 .chain(export::REFUSED)
                 .chain(hist::REFUSED)
                 .chain(otlp::REFUSED)
+                .chain(record::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");

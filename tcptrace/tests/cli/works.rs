@@ -93,13 +93,15 @@ pub struct Place {
     /// Folders of this process and of nobody.
     pub cgroups: Option<(String, String)>,
     pub btf: String,
+    /// A file to record to.
+    pub record: String,
 }
 
 impl Place {
     pub fn nowhere() -> Self {
         let cgroups = Some(Default::default());
-        let [name, btf] = ["", ""].map(str::to_owned);
-        Self { netns: 0, thread: 0, name, cgroups, btf }
+        let [name, btf, record] = ["", "", ""].map(str::to_owned);
+        Self { netns: 0, thread: 0, name, cgroups, btf, record }
     }
 }
 
@@ -184,6 +186,7 @@ impl Good {
         add("--max-flows", "100000000", All);
         add("--btf", &place.btf, All);
         add("--btf", "none", All);
+        add("--record", &place.record, All);
         cases
     }
 
@@ -252,6 +255,7 @@ fn every_good_value_of_every_flag_works() {
         name,
         cgroups: cgroup.as_ref().map(|new| (text_of(&own_cgroup()), text_of(&new.folder))),
         btf: folder.file("types", &types),
+        record: text_of(&folder.0.join("recorded.tct")),
     };
     let cases: Vec<_> =
         Good::all(&place).into_iter().filter(|case| case.value != "kprobe" || has_kprobes()).collect();

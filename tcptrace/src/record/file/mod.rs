@@ -32,7 +32,7 @@ pub const MAX_PREAMBLE: usize = 1 << 20;
 /// Kinds from here on are the file's own.
 pub const FIRST_RESERVED_KIND: u8 = 240;
 /// What may wait for the disk, in bytes before compression. Frames beyond it are dropped and counted.
-pub const MAX_QUEUED: usize = 16 << 20;
+pub const MAX_QUEUED: usize = 64 << 20;
 /// The least that a file of a recording may be limited to, in bytes: its preamble and any block fit.
 pub const LEAST_FILE: u64 = 4 << 20;
 /// How long a frame waits in memory, if [`Writer::flush_if_due`] is called often enough: so much is lost with `kill -9`.
