@@ -1,5 +1,6 @@
 //! Help, and what is refused: no root needed.
 
+use crate::diff;
 use crate::export;
 use crate::hist;
 use crate::kill;
@@ -46,7 +47,7 @@ fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
     let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
-    let (hist, export) = (listed("hist"), listed("export"));
+    let (hist, diff, export) = (listed("hist"), listed("diff"), listed("export"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -74,6 +75,7 @@ fn every_flag_has_its_tests() {
         ("stuck", &stuck),
         ("explain", &explain),
         ("hist", &hist),
+        ("diff", &diff),
         ("kill", &kill),
         ("export", &export),
         ("lab", &lab),
@@ -88,6 +90,7 @@ fn every_flag_has_its_tests() {
                 .chain(export::REFUSED)
                 .chain(hist::REFUSED)
                 .chain(otlp::REFUSED)
+                .chain(diff::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
@@ -249,6 +252,7 @@ fn bad_input_is_refused_with_a_message_that_helps() {
         .iter()
         .chain(kill::REFUSED)
         .chain(hist::REFUSED)
+        .chain(diff::REFUSED)
         .for_each(|(args, said)| assert_refused(args, said));
 }
 
