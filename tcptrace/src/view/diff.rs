@@ -183,7 +183,7 @@ fn short(number: f64) -> String {
 /// By the second, or by the minute or hour where that is little.
 fn rate(per_second: f64) -> String {
     match per_second {
-        rate if rate == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         rate if rate >= 0.1 => format!("{}/s", short(rate)),
         rate if rate * 60.0 >= 0.1 => format!("{}/min", short(rate * 60.0)),
         rate => format!("{}/h", short(rate * 3600.0)),
