@@ -8,6 +8,7 @@ pub mod cli;
 mod cmd;
 pub mod decode;
 pub mod diagnose;
+pub mod diff;
 pub mod enrich;
 pub mod error;
 pub mod event;

@@ -1,6 +1,7 @@
 //! The stable serialised form: one JSON object a line. `docs/events.md` is its contract; fields may be added, never
 //! renamed.
 
+pub mod diff;
 pub mod explain;
 pub mod finding;
 pub mod hist;

@@ -1,17 +1,16 @@
 //! `tcptrace hist`: how often connections change their state, and how long they stay in each.
 
 use super::{
+    collector::Collector,
     feed::{Feed, FeedArgs, namespaces},
     filter_args::FilterArgs,
     trace::{Choice, Format, Output, TraceArgs, hint_if_silent, quietly},
 };
 use crate::{
     cli,
-    enrich::Places,
     event::TcpState,
-    flow::{Entry, What},
-    hist::{By, Containers, Hist},
-    process::Process,
+    flow::Entry,
+    hist::By,
     run::{Next, Reading, Sink, report::Resync},
     source::{filter::FilterSpec, surroundings::Surroundings},
     summary::{LostCounts, Summary},
@@ -19,10 +18,8 @@ use crate::{
     wall::Wall,
     wire,
 };
-use hashbrown::HashMap;
 use std::{
     io::{self, Write},
-    sync::Arc,
     time::Duration,
 };
 
@@ -80,11 +77,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         if !quietly(output.begin(feed.started()))? {
             return Ok(());
         }
-        let mut collector = Collector::new(output, args.by, args.comm, origin.places.clone());
-        let summary = feed.run(args.duration, &origin, &mut collector).await?;
+        let collector = Collector::new(args.by, args.comm, origin.places.clone());
+        let mut teller = Teller { output, collector };
+        let summary = feed.run(args.duration, &origin, &mut teller).await?;
         let page =
             Page { format: args.trace.format, palette: Palette::new(args.trace.color), states, by_kernel };
-        quietly(page.print(collector, &summary, args.top, &mut origin.wall()))?;
+        quietly(page.print(teller.collector, &summary, args.top, &mut origin.wall()))?;
         hint_if_silent(&summary, filtered);
         Ok(())
     })
@@ -95,32 +93,15 @@ fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
     Ok(FilterSpec { netns, ..args.filter.spec()? })
 }
 
-/// Takes what a run says. What is to be told at once goes on to `output`.
-struct Collector {
+/// Collects, and tells at once what is to be told at once.
+struct Teller {
     output: Output,
-    hist: Hist,
-    comms: Vec<String>,
-    names: Names,
+    collector: Collector,
 }
 
-impl Collector {
-    fn new(output: Output, by: Option<By>, comms: Vec<String>, places: Places) -> Self {
-        Self { output, hist: Hist::new(by), comms, names: Names { places, known: HashMap::new() } }
-    }
-
-    fn takes(comms: &[String], entry: &Entry) -> bool {
-        let owner = entry.who.owner.as_ref();
-        comms.is_empty() || owner.is_some_and(|owner| comms.iter().any(|comm| **comm == *owner.process.comm))
-    }
-}
-
-impl Sink for Collector {
+impl Sink for Teller {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
-        // Somebody asked for these; they happen to nobody.
-        if !matches!(entry.what, What::State { .. }) && Self::takes(&self.comms, entry) {
-            self.hist.entry(entry, &mut self.names);
-        }
-        Ok(Next::Continue)
+        self.collector.entry(entry)
     }
 
     fn lost(&mut self, now_ns: u64, lost: &LostCounts) -> io::Result<()> {
@@ -128,15 +109,7 @@ impl Sink for Collector {
     }
 
     fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
-        if reading.last {
-            let Self { hist, comms, names, .. } = self;
-            reading.ledger.states(reading.now_ns, |entry| {
-                if Self::takes(comms, &entry) {
-                    hist.open(&entry, names);
-                }
-            });
-        }
-        Ok(())
+        self.collector.counted(reading)
     }
 
     fn resynced(
@@ -153,30 +126,6 @@ impl Sink for Collector {
     }
 }
 
-/// Units and containers by process, each name once.
-struct Names {
-    places: Places,
-    known: HashMap<Box<str>, Arc<str>>,
-}
-
-/// More names than this are made again when they are needed.
-const MAX_NAMES: usize = 4096;
-
-impl Containers for Names {
-    fn of(&mut self, process: &Arc<Process>) -> Option<Arc<str>> {
-        let place = self.places.of_owner(process)?;
-        if let Some(name) = self.known.get(place.name()) {
-            return Some(Arc::clone(name));
-        }
-        if self.known.len() >= MAX_NAMES {
-            self.known.clear();
-        }
-        let name: Arc<str> = place.name().into();
-        self.known.insert(place.name().into(), Arc::clone(&name));
-        Some(name)
-    }
-}
-
 /// How it is printed.
 struct Page {
     format: Format,
@@ -187,9 +136,7 @@ struct Page {
 
 impl Page {
     fn print(&self, collector: Collector, summary: &Summary, most: usize, wall: &mut Wall) -> io::Result<()> {
-        let Collector { hist, mut names, .. } = collector;
-        let kernel = self.by_kernel.then_some(&summary.matrix);
-        let report = hist.finish(kernel, most, &mut names);
+        let report = collector.finish(self.by_kernel.then_some(&summary.matrix), most);
         let mut text = Vec::new();
         match self.format {
             Format::Json => wire::hist::lines(&mut text, wall, &self.states, summary, &report)?,

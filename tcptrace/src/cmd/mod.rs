@@ -1,5 +1,7 @@
 //! The commands, one a file: arguments, help, and what they do.
 
+mod collector;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod export;
@@ -29,6 +31,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Stuck(args) => return stuck::run(*args),
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => watch::run(*args),
+        Command::Diff(args) => diff::run(args),
         Command::Record(args) => record::run(*args),
         Command::Stat(args) => stat::run(*args),
         Command::Hist(args) => hist::run(*args),

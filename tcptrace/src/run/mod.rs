@@ -75,6 +75,7 @@ impl Run {
         let all_states = filter.states.is_empty();
         let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
         started.never_asked = resync.is_none();
+        started.filter = (filter != FilterSpec::default()).then(|| format!("{filter:?}"));
         Self {
             signals,
             core: Core::new(&started),

@@ -14,7 +14,10 @@ use std::io::{self, Write};
 /// Limits of the bars' columns are powers of the square root of ten, in microseconds: up to 17 minutes and 20 columns.
 const COLUMNS: u32 = 20;
 /// What stands over them: each begins where its first letter is.
+#[cfg(test)]
 const SCALE: &str = " 1us   1ms   1s    17m";
+/// What stands over [`columns`]; the bars have their scale.
+pub(super) const TITLES: &str = "      p50       p90       p99       max   1us   1ms   1s    17m";
 /// The heights of a column.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// The first column, with room for two states and an arrow.
@@ -134,10 +137,8 @@ impl Page<'_> {
         let rows = tally.rows();
         let shown = rows.iter().filter(|((old, new), _)| shows(*old) || shows(*new));
         let (dim, strong) = (self.palette.dim, self.palette.strong);
-        let mut header = Some(format!(
-            "{:<PAIR$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  {SCALE}",
-            "FROM        -> TO", "COUNT", "INFERRED", "p50", "p90", "p99", "max"
-        ));
+        let mut header =
+            Some(format!("{:<PAIR$} {:>9} {:>9} {TITLES}", "FROM        -> TO", "COUNT", "INFERRED"));
         for ((old, new), row) in shown {
             if let Some(header) = header.take() {
                 writeln!(out, "{strong}{header}{strong:#}")?;
@@ -150,10 +151,7 @@ impl Page<'_> {
             line_with(out, &line, &notes, dim)?;
         }
         let states = tally.states();
-        let mut header = Some(format!(
-            "{:<PAIR$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  {SCALE}",
-            "STATE", "LEFT IT", "OPEN", "p50", "p90", "p99", "max"
-        ));
+        let mut header = Some(format!("{:<PAIR$} {:>9} {:>9} {TITLES}", "STATE", "LEFT IT", "OPEN"));
         for (state, times, open) in states.iter().filter(|(state, ..)| shows(*state)) {
             if let Some(header) = header.take() {
                 writeln!(out, "{strong}{header}{strong:#}")?;
@@ -174,7 +172,12 @@ impl Page<'_> {
     }
 }
 
-fn line_with(out: &mut impl Write, line: &str, notes: &str, style: anstyle::Style) -> io::Result<()> {
+pub(super) fn line_with(
+    out: &mut impl Write,
+    line: &str,
+    notes: &str,
+    style: anstyle::Style,
+) -> io::Result<()> {
     if notes.is_empty() {
         writeln!(out, "{}", line.trim_end())
     } else {
@@ -183,7 +186,7 @@ fn line_with(out: &mut impl Write, line: &str, notes: &str, style: anstyle::Styl
 }
 
 /// What there is none of stays empty: tables are read faster so.
-fn some(count: u64) -> String {
+pub(super) fn some(count: u64) -> String {
     if count == 0 { String::new() } else { count.to_string() }
 }
 
@@ -191,8 +194,8 @@ fn head(tally: &Tally) -> String {
     format!("{} transitions, {} more inferred, {} open", tally.events(), tally.inferred(), tally.open())
 }
 
-/// Quantiles, the longest, and the bars.
-fn columns(times: &Dwell) -> String {
+/// Quantiles, the longest, and the bars: under [`TITLES`].
+pub(super) fn columns(times: &Dwell) -> String {
     let quantile = |part| times.quantile_ns(part).map_or("-".to_owned(), |ns| Duration(ns).to_string());
     let longest = if times.count() > 0 { Duration(times.max_ns()).to_string() } else { "-".to_owned() };
     format!("{:>9} {:>9} {:>9} {longest:>9}  {}", quantile(0.5), quantile(0.9), quantile(0.99), bars(times))
@@ -247,7 +250,7 @@ fn of_pair(
     notes
 }
 
-fn of_times(times: &Times) -> Vec<String> {
+pub(super) fn of_times(times: &Times) -> Vec<String> {
     let mut notes = Vec::new();
     if times.at_least > 0 {
         notes.push(format!("{} at least: up to {}", times.at_least, Duration(times.at_least_max_ns)));
@@ -286,6 +289,7 @@ mod tests {
             assert_eq!(column(ns * 100 / 109), label(text).map(|at| at - 1), "below {text}");
         }
         assert_eq!(column(u64::MAX), Some(COLUMNS as usize - 1));
+        assert!(TITLES.ends_with(SCALE));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! For people: lines, tables, units, colour. Reads what the ledger says; decides nothing.
 
+pub mod diff;
 pub mod explain;
 pub mod finding;
 pub mod hist;

@@ -81,7 +81,7 @@ fn pair(old: TcpState, new: TcpState, row: &Row) -> Value {
 }
 
 /// A distribution, and all that is needed to add another to it.
-fn times(times: &Times) -> Value {
+pub(super) fn times(times: &Times) -> Value {
     let exact = &times.exact;
     let quantile = |part| exact.quantile_ns(part);
     json!({
@@ -98,7 +98,7 @@ fn times(times: &Times) -> Value {
     })
 }
 
-fn with(mut one: Value, two: Value) -> Value {
+pub(super) fn with(mut one: Value, two: Value) -> Value {
     if let (Value::Object(one), Value::Object(two)) = (&mut one, two) {
         one.extend(two);
     }

@@ -1,6 +1,7 @@
 //! The command line: each flag does with each value what its help says, and refuses bad values helpfully.
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
+mod diff;
 mod endings;
 mod export;
 mod hist;

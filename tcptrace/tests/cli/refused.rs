@@ -1,5 +1,6 @@
 //! Help, and what is refused: no root needed.
 
+use crate::diff;
 use crate::export;
 use crate::hist;
 use crate::kill;
@@ -25,8 +26,8 @@ fn both_helps_of_each_command_list_every_flag() {
         let short = run(&[name, "-h"]).expect(0);
         let asked = run(&["help", name]).expect(0);
         let all = flags(&long.stdout());
-        // A daemon writes no lines.
-        assert_eq!(all.contains("--format"), name != "export", "{long:#?}");
+        // These write no lines.
+        assert_eq!(all.contains("--format"), !["export", "record"].contains(&name), "{long:#?}");
         assert_eq!(all, flags(&short.stdout()), "{name}");
         assert_eq!(asked.out, long.out);
         for ran in [long, short] {
@@ -47,7 +48,7 @@ fn every_flag_has_its_tests() {
     let listed = |name| flags(&run(&[name, "--help"]).stdout());
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
     let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
-    let (hist, export, record) = (listed("hist"), listed("export"), listed("record"));
+    let (hist, diff, export, record) = (listed("hist"), listed("diff"), listed("export"), listed("record"));
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -78,6 +79,7 @@ fn every_flag_has_its_tests() {
         ("stuck", &stuck),
         ("explain", &explain),
         ("hist", &hist),
+        ("diff", &diff),
         ("kill", &kill),
         ("export", &export),
         ("record", &record),
@@ -94,6 +96,7 @@ fn every_flag_has_its_tests() {
                 .chain(hist::REFUSED)
                 .chain(otlp::REFUSED)
                 .chain(record::REFUSED)
+                .chain(diff::REFUSED)
                 .any(|(args, _)| args[0] == name && args.contains(&flag.as_str()));
             // What the others share with `watch` is one piece of code.
             assert!(refused || watch.contains(flag) && name != "watch", "no bad value of {name} {flag}");
@@ -255,6 +258,7 @@ fn bad_input_is_refused_with_a_message_that_helps() {
         .iter()
         .chain(kill::REFUSED)
         .chain(hist::REFUSED)
+        .chain(diff::REFUSED)
         .for_each(|(args, said)| assert_refused(args, said));
 }
 

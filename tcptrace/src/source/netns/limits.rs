@@ -58,6 +58,35 @@ pub fn limits(namespace: &Namespace) -> Result<Limits, NamespaceError> {
 }
 
 impl Limits {
+    /// Every setting by the name that `sysctl` has for it, with its value in the unit of that name; unknown ones are left out.
+    pub fn each(&self) -> Vec<(&'static str, String)> {
+        let seconds = |ns: Option<u64>| ns.map(|ns| ns / 1_000_000_000);
+        let numbers = [
+            ("net.ipv4.tcp_fin_timeout", seconds(self.fin_timeout_ns)),
+            ("net.ipv4.tcp_max_tw_buckets", self.max_tw_buckets),
+            ("net.ipv4.tcp_synack_retries", self.synack_retries),
+            ("net.ipv4.tcp_syn_retries", self.syn_retries),
+            ("net.ipv4.tcp_syn_linear_timeouts", self.syn_linear_timeouts),
+            ("net.ipv4.tcp_retries1", self.suspicion_retries),
+            ("net.ipv4.tcp_retries2", self.retries),
+            ("net.ipv4.tcp_orphan_retries", self.orphan_retries),
+            ("net.ipv4.tcp_keepalive_time", seconds(self.keepalive_time_ns)),
+            ("net.ipv4.tcp_keepalive_intvl", seconds(self.keepalive_interval_ns)),
+            ("net.ipv4.tcp_keepalive_probes", self.keepalive_probes),
+            ("net.ipv4.tcp_rto_max_ms", self.rto_max_ns.map(|ns| ns / 1_000_000)),
+            ("net.ipv4.tcp_syncookies", self.syncookies),
+            ("net.ipv4.tcp_abort_on_overflow", self.abort_on_overflow),
+            ("net.ipv4.tcp_max_syn_backlog", self.max_syn_backlog),
+            ("net.core.somaxconn", self.somaxconn),
+            ("net.ipv4.tcp_tw_reuse", self.tw_reuse),
+            ("net.ipv4.tcp_timestamps", self.timestamps),
+        ];
+        let known = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        let ports =
+            self.ports.map(|(first, last)| ("net.ipv4.ip_local_port_range", format!("{first} {last}")));
+        known.chain(ports).collect()
+    }
+
     /// From what the files below /proc/sys/net say, each by its name there.
     pub(crate) fn from_files(read: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| read(&format!("ipv4/tcp_{name}"))?.trim().parse::<u64>().ok();
