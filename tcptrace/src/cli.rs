@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
+    cmd::{convert, doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -39,6 +39,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Keep what happens in a file that every view reads with --from, without root and anywhere
     Record(Box<record::Args>),
+    /// Make a recording into a table for query engines (Parquet)
+    Convert(convert::Args),
     /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
     Kill(Box<kill::Args>),
     /// Count for Prometheus: a daemon that serves everything as metrics

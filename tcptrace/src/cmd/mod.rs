@@ -1,5 +1,6 @@
 //! The commands, one a file: arguments, help, and what they do.
 
+pub mod convert;
 pub mod doctor;
 pub mod explain;
 pub mod export;
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Explain(args) => return explain::run(args),
         Command::Watch(args) => watch::run(*args),
         Command::Record(args) => record::run(*args),
+        Command::Convert(args) => convert::run(args),
         Command::Stat(args) => stat::run(*args),
         Command::Hist(args) => hist::run(*args),
         Command::Kill(args) => kill::run(*args),

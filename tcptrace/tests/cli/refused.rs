@@ -25,8 +25,8 @@ fn both_helps_of_each_command_list_every_flag() {
         let short = run(&[name, "-h"]).expect(0);
         let asked = run(&["help", name]).expect(0);
         let all = flags(&long.stdout());
-        // A daemon writes no lines.
-        assert_eq!(all.contains("--format"), name != "export", "{long:#?}");
+        // A daemon writes no lines, and a converter no text.
+        assert_eq!(all.contains("--format"), !["export", "convert"].contains(&name), "{long:#?}");
         assert_eq!(all, flags(&short.stdout()), "{name}");
         assert_eq!(asked.out, long.out);
         for ran in [long, short] {
@@ -48,6 +48,7 @@ fn every_flag_has_its_tests() {
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
     let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
     let (hist, export, record) = (listed("hist"), listed("export"), listed("record"));
+    let convert = listed("convert");
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -78,6 +79,7 @@ fn every_flag_has_its_tests() {
         ("stuck", &stuck),
         ("explain", &explain),
         ("hist", &hist),
+        ("convert", &convert),
         ("kill", &kill),
         ("export", &export),
         ("record", &record),
@@ -229,6 +231,9 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["stat", "--uid", "no-such-user"], &["--uid no-such-user", "no such user"]),
     (&["stat", "--format", "xml"], &["--format", "'xml'", "text, json"]),
     (&["stat", "--duration", "5s"], &["'--duration'", HELP]),
+    (&["convert"], &["<FILE>", HELP]),
+    (&["convert", "a.tct", "--to", "csv"], &["--to", "'csv'", "parquet"]),
+    (&["convert", "a.tct", "b.tct"], &["'b.tct'", HELP]),
     (&["lab"], &["--list"]),
     (&["lab", "handshake", "refused"], &["'refused'", HELP]),
     (&["lab", "handshake", "--family", "5"], &["--family", "'5'", "4, 6"]),

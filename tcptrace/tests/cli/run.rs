@@ -23,8 +23,8 @@ use std::{
     time::Instant,
 };
 
-pub const COMMANDS: [&str; 10] =
-    ["watch", "record", "stat", "stuck", "explain", "hist", "kill", "export", "lab", "doctor"];
+pub const COMMANDS: [&str; 11] =
+    ["watch", "record", "stat", "stuck", "explain", "hist", "convert", "kill", "export", "lab", "doctor"];
 /// An address and a port of our own: without type information nothing else tells our host from others.
 pub const SERVICE: &str = "127.77.0.1:17777";
 
