@@ -1,7 +1,7 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{diff, doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
+    cmd::{convert, diff, doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
 use clap::{Parser, Subcommand};
@@ -41,6 +41,8 @@ pub enum Command {
     Record(Box<record::Args>),
     /// What changed between two recordings: how often, how long, what was stuck
     Diff(diff::Args),
+    /// Make a recording into a table for query engines (Parquet)
+    Convert(convert::Args),
     /// End chosen sockets: shows them first, looks at each again before it is ended, and records what it does
     Kill(Box<kill::Args>),
     /// Count for Prometheus: a daemon that serves everything as metrics

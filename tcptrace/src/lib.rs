@@ -6,6 +6,8 @@
 
 pub mod cli;
 mod cmd;
+#[cfg(feature = "parquet")]
+pub mod columnar;
 pub mod decode;
 pub mod diagnose;
 pub mod diff;

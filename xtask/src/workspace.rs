@@ -19,6 +19,9 @@ pub fn root() -> PathBuf {
     package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
 }
 
+/// Parts of tcptrace that are not built unless asked for, and checked all the same.
+pub const OPTIONAL: [&str; 2] = ["--features", "tcptrace/parquet"];
+
 /// Cargo's target directory; only cargo knows it, because configuration and environment move it.
 pub fn target_dir(tools: &Tools) -> Result<PathBuf> {
     let asked = tools.cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output();

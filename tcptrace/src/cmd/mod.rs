@@ -1,6 +1,7 @@
 //! The commands, one a file: arguments, help, and what they do.
 
 mod collector;
+pub mod convert;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Watch(args) => watch::run(*args),
         Command::Diff(args) => diff::run(args),
         Command::Record(args) => record::run(*args),
+        Command::Convert(args) => convert::run(args),
         Command::Stat(args) => stat::run(*args),
         Command::Hist(args) => hist::run(*args),
         Command::Kill(args) => kill::run(*args),

@@ -27,7 +27,8 @@ fn both_helps_of_each_command_list_every_flag() {
         let asked = run(&["help", name]).expect(0);
         let all = flags(&long.stdout());
         // These write no lines.
-        assert_eq!(all.contains("--format"), !["export", "record"].contains(&name), "{long:#?}");
+        let silent = ["export", "record", "convert"].contains(&name);
+        assert_eq!(all.contains("--format"), !silent, "{long:#?}");
         assert_eq!(all, flags(&short.stdout()), "{name}");
         assert_eq!(asked.out, long.out);
         for ran in [long, short] {
@@ -49,6 +50,7 @@ fn every_flag_has_its_tests() {
     let (watch, stat, lab, doctor) = (listed("watch"), listed("stat"), listed("lab"), listed("doctor"));
     let (kill, stuck, explain) = (listed("kill"), listed("stuck"), listed("explain"));
     let (hist, diff, export, record) = (listed("hist"), listed("diff"), listed("export"), listed("record"));
+    let convert = listed("convert");
 
     let good = Good::all(&Place::nowhere());
     let tested: BTreeSet<_> = good.iter().map(|case| case.flag.to_owned()).collect();
@@ -80,6 +82,7 @@ fn every_flag_has_its_tests() {
         ("explain", &explain),
         ("hist", &hist),
         ("diff", &diff),
+        ("convert", &convert),
         ("kill", &kill),
         ("export", &export),
         ("record", &record),
@@ -232,6 +235,9 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["stat", "--uid", "no-such-user"], &["--uid no-such-user", "no such user"]),
     (&["stat", "--format", "xml"], &["--format", "'xml'", "text, json"]),
     (&["stat", "--duration", "5s"], &["'--duration'", HELP]),
+    (&["convert"], &["<FILE>", HELP]),
+    (&["convert", "a.tct", "--to", "csv"], &["--to", "'csv'", "parquet"]),
+    (&["convert", "a.tct", "b.tct"], &["'b.tct'", HELP]),
     (&["lab"], &["--list"]),
     (&["lab", "handshake", "refused"], &["'refused'", HELP]),
     (&["lab", "handshake", "--family", "5"], &["--family", "'5'", "4, 6"]),

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::libtest::{self, Counts, Ignored};
-use crate::{artifacts::Executable, root::Access, tools::Tools};
+use crate::{artifacts::Executable, root::Access, tools::Tools, workspace};
 
 /// How long the output may stay open after a test executable ended. A process that a failed test left
 /// behind holds it open, and must not hold us up for ever.
@@ -71,7 +71,8 @@ pub fn as_root(tools: &Tools, executable: &Executable, tests: &[Ignored], access
 pub fn doc_tests(tools: &Tools, filter: Option<&str>) -> Result<Run> {
     heading("doc tests");
     let mut cargo = tools.cargo();
-    cargo.args(["test", "--workspace", "--doc", "--no-fail-fast", "--", "--color=never"]).args(filter);
+    cargo.args(["test", "--workspace", "--doc"]).args(workspace::OPTIONAL);
+    cargo.args(["--no-fail-fast", "--", "--color=never"]).args(filter);
     run(&mut cargo, 0, Which::All, io::stdout())
 }
 

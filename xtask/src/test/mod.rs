@@ -18,6 +18,7 @@ use crate::{
     root::Access,
     setup::{self, TestTools},
     tools::Tools,
+    workspace,
 };
 use libtest::Ignored;
 pub use report::Report;
@@ -115,7 +116,7 @@ impl Plan {
 
 fn build(tools: &Tools) -> Result<Vec<Executable>> {
     let mut cargo = tools.cargo();
-    cargo.args(["test", "--workspace", "--no-run"]);
+    cargo.args(["test", "--workspace", "--no-run"]).args(workspace::OPTIONAL);
     let built = artifacts::build(&mut cargo)?;
     let mut tests: Vec<_> = built.into_iter().filter(|executable| executable.is_test).collect();
     // Cargo names them as they are done, in another order each time.
