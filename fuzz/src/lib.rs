@@ -1,6 +1,7 @@
 //! What the fuzz targets share: inputs to begin with, and how they are written.
 
 pub mod recording;
+pub mod replay;
 pub mod ring;
 
 use std::{env, fs, path::PathBuf};

@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tcptrace::record::file::{Ending, FIRST_RESERVED_KIND, Fault, Item, MAX_FRAME, Preamble, Reader, Writer, mend};
+use tcptrace::record::file::{
+    Ending, FIRST_RESERVED_KIND, Fault, Item, MAX_FRAME, Preamble, Reader, Writer, mend,
+};
 
 const NAME: &str = "input";
 

@@ -139,7 +139,8 @@ fn plausible(kind: u8, now_ns: u64, mut record: Vec<u8>) -> Vec<u8> {
     record[1] &= abi::UNDECIDED;
     record[2] = 1 + record[2] % states;
     record[3] = 1 + record[3] % states;
-    record[4..8].copy_from_slice(&u32::from(record[4] & 1).to_le_bytes());
+    let netns = u32::from(record[4] & 1);
+    record[4..8].copy_from_slice(&netns.to_le_bytes());
     record[8..16].copy_from_slice(&now_ns.to_le_bytes());
     let (sock, cookie) = (u64::from(record[16] & 7), u64::from(record[24] & 7));
     record[16..24].copy_from_slice(&sock.to_le_bytes());
@@ -189,5 +190,14 @@ fn tuple() -> abi::Tuple {
     address[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
     let address = tcptrace_common::address::Address::from_bytes(address);
     let bits = abi::BITS_KNOWN | abi::HAS_SOCKET;
-    abi::Tuple { local: address, remote: address, lport: 40000, rport: 80, family: 4, bits, shutdown: 0, spare: 0 }
+    abi::Tuple {
+        local: address,
+        remote: address,
+        lport: 40000,
+        rport: 80,
+        family: 4,
+        bits,
+        shutdown: 0,
+        spare: 0,
+    }
 }

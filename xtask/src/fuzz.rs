@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What can be fuzzed; each is a file in fuzz/targets.
-const TARGETS: [&str; 2] = ["recording", "ring"];
+const TARGETS: [&str; 3] = ["recording", "replay", "ring"];
 /// More than that, and an input has made something grow that must not.
 const MEMORY_MIB: u32 = 1024;
 /// Longer than that for one input, in seconds, is a hang.

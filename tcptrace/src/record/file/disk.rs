@@ -5,14 +5,14 @@ use super::{
     block::{End, EndKind, MAX_END, Sealer},
     frames::Run,
     layout::{BlockKind, FORMAT, Header, tag},
-    names::{later_files, numbered},
+    names::numbered,
+    place::{self, Identity},
 };
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, Write},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -88,15 +88,14 @@ pub struct Written {
 #[derive(Debug)]
 struct Done {
     path: PathBuf,
-    /// Device and inode, so that only what we wrote is deleted.
-    identity: Option<(u64, u64)>,
+    identity: Identity,
     bytes: u64,
     frames: u64,
 }
 
 /// Who gets the bytes.
 enum Target {
-    File { file: File, identity: (u64, u64) },
+    File { file: File, identity: Identity },
     Stream(Box<dyn Write + Send>),
 }
 
@@ -122,18 +121,6 @@ pub struct Disk {
     written: Written,
 }
 
-/// Something other than a file that is there already, and takes bytes.
-fn is_stream(path: &Path) -> Result<bool, CreateError> {
-    let no_file = |what| CreateError::NoFile { path: path.to_owned(), what };
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Err(no_file("a folder")),
-        Ok(meta) if meta.file_type().is_block_device() => Err(no_file("a disk")),
-        Ok(meta) if meta.file_type().is_socket() => Err(no_file("a socket")),
-        Ok(meta) => Ok(!meta.is_file()),
-        Err(_) => Ok(false), // creating it will say what is wrong
-    }
-}
-
 impl Disk {
     /// Begins a recording at `path`, with its first file.
     ///
@@ -149,11 +136,11 @@ impl Disk {
         let io = |why| CreateError::Io { path: path.to_owned(), why };
         // The working directory may change.
         let base = std::path::absolute(path).map_err(io)?;
-        let target = if is_stream(path)? {
+        let target = if place::is_stream(path)? {
             Target::Stream(Box::new(OpenOptions::new().write(true).open(&base).map_err(io)?))
         } else {
-            make_room(path, force)?;
-            create(&base, owner).map_err(io)?
+            place::make_room(path, force)?;
+            Target::created(place::create(&base, owner).map_err(io)?)
         };
         let mut disk = Self::over(target, base, limits, owner);
         disk.begin(preamble, 0).map_err(|why| {
@@ -288,22 +275,22 @@ impl Disk {
 
     fn rotate(&mut self, preamble: &Preamble, time_ns: u64, dropped: u64) -> io::Result<()> {
         // First of all: what says that it goes on must be true.
-        let (next, number) = create_next(&self.base, self.number, self.owner)?;
+        let (next, number) = place::create_next(&self.base, self.number, self.owner)?;
         if let Err(why) = self.end(EndKind::Continued, "", dropped) {
-            delete(&numbered(&self.base, number), next.identity());
+            let _ = place::delete(&numbered(&self.base, number), next.1); // there is an error to tell already
             return Err(why);
         }
         let path = self.path();
-        let before = std::mem::replace(&mut self.target, next);
-        let identity = before.identity();
-        self.done.push_back(Done { path, identity, bytes: self.good, frames: self.frames });
+        if let Target::File { identity, .. } = std::mem::replace(&mut self.target, Target::created(next)) {
+            self.done.push_back(Done { path, identity, bytes: self.good, frames: self.frames });
+        }
         self.number = number;
         self.written.files += 1;
         self.written.rotations += 1;
         (self.good, self.blocks, self.frames, self.first_ns) = (0, 0, 0, 0);
         while self.done.len() >= self.limits.keep as usize {
             let Some(oldest) = self.done.pop_front() else { break };
-            oldest.delete()?;
+            place::delete(&oldest.path, oldest.identity)?;
             self.written.bytes -= oldest.bytes;
             self.written.kept_frames -= oldest.frames;
             self.written.files -= 1;
@@ -312,9 +299,10 @@ impl Disk {
     }
 
     /// Removes a file that has no more than half a beginning.
-    fn give_up(&self) {
-        if self.is_blank() && matches!(self.target, Target::File { .. }) {
-            delete(&self.path(), self.target.identity());
+    fn give_up(&mut self) {
+        if let (true, Target::File { identity, .. }) = (self.is_blank(), &self.target) {
+            let _ = place::delete(&self.path(), *identity); // there is an error to tell already
+            self.written.files -= 1;
         }
     }
 }
@@ -334,71 +322,7 @@ fn append(target: &mut Target, good: &mut u64, written: &mut Written, bytes: &[u
 }
 
 impl Target {
-    fn identity(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::File { identity, .. } => Some(*identity),
-            Self::Stream(_) => None,
-        }
+    fn created((file, identity): (File, Identity)) -> Self {
+        Self::File { file, identity }
     }
-}
-
-impl Done {
-    /// Deletes it, unless something else has its name by now.
-    fn delete(&self) -> io::Result<()> {
-        let there = match fs::symlink_metadata(&self.path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        if Some((there.dev(), there.ino())) == self.identity { fs::remove_file(&self.path) } else { Ok(()) }
-    }
-}
-
-/// Deletes what is of no use, as far as that is possible: there is another error to tell.
-fn delete(path: &Path, identity: Option<(u64, u64)>) {
-    let _ = Done { path: path.to_owned(), identity, bytes: 0, frames: 0 }.delete();
-}
-
-/// Makes sure that nobody's file is overwritten: neither now nor when the recording goes on in further files.
-fn make_room(path: &Path, force: bool) -> Result<(), CreateError> {
-    let io = |why| CreateError::Io { path: path.to_owned(), why };
-    let there = fs::symlink_metadata(path).is_ok();
-    if there && !force {
-        return Err(CreateError::Exists(path.to_owned()));
-    }
-    let later = later_files(path).map_err(io)?;
-    if let Some(first) = later.first().filter(|_| !force) {
-        return Err(CreateError::LaterExists(first.path.clone()));
-    }
-    if let Some(foreign) = later.iter().find(|found| !found.is_named_right()) {
-        return Err(CreateError::LaterForeign(foreign.path.clone()));
-    }
-    let replaced = later.iter().map(|found| found.path.as_path()).chain(there.then_some(path));
-    for path in replaced {
-        fs::remove_file(path).map_err(|why| CreateError::Io { path: path.to_owned(), why })?;
-    }
-    Ok(())
-}
-
-/// A new file, for its owner alone: it shows addresses and processes.
-fn create(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Target> {
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-    }
-    let meta = file.metadata()?;
-    Ok(Target::File { file, identity: (meta.dev(), meta.ino()) })
-}
-
-/// The next file; numbers that somebody else has taken meanwhile are left out.
-fn create_next(base: &Path, number: u32, owner: Option<(u32, u32)>) -> io::Result<(Target, u32)> {
-    const TRIES: u32 = 100;
-    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
-    for number in (number.saturating_add(1)..=u32::MAX).take(TRIES as usize) {
-        match create(&numbered(base, number), owner) {
-            Ok(target) => return Ok((target, number)),
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => taken = why,
-            Err(why) => return Err(why),
-        }
-    }
-    Err(taken)
 }

@@ -9,6 +9,7 @@ mod layout;
 #[doc(hidden)]
 pub mod mend;
 mod names;
+mod place;
 mod queue;
 mod reader;
 mod scan;

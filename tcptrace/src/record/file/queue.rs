@@ -2,7 +2,7 @@
 
 use super::{Preamble, Stopped, disk::Written, frames::Run};
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -24,7 +24,7 @@ pub struct Shared {
     has_stopped: AtomicBool,
     stopped: Mutex<Option<Stopped>>,
     written: Mutex<Written>,
-    preamble: Mutex<Preamble>,
+    preamble: Mutex<Arc<Preamble>>,
 }
 
 /// A panic elsewhere must not become one here; all values are whole at any time.
@@ -35,7 +35,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// With what opens every file.
     pub fn new(preamble: Preamble) -> Self {
-        Self { preamble: Mutex::new(preamble), ..Self::default() }
+        Self { preamble: Mutex::new(Arc::new(preamble)), ..Self::default() }
     }
 
     /// Bytes that wait.
@@ -90,12 +90,12 @@ impl Shared {
     }
 
     /// What opens every file.
-    pub fn preamble(&self) -> Preamble {
-        lock(&self.preamble).clone()
+    pub fn preamble(&self) -> Arc<Preamble> {
+        Arc::clone(&lock(&self.preamble))
     }
 
     /// From the next file on.
     pub fn set_preamble(&self, preamble: Preamble) {
-        *lock(&self.preamble) = preamble;
+        *lock(&self.preamble) = Arc::new(preamble);
     }
 }
