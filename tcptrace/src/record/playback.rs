@@ -83,7 +83,7 @@ impl Playback {
     pub fn play(mut self, duration: Option<Duration>, sink: &mut impl Sink) -> io::Result<Played> {
         let whole = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let until_ns = duration.map(|time| self.started().began_ns.saturating_add(whole(time)));
-        let mut flaws = Vec::new();
+        let mut flaws = Flaws::default();
         let mut unread = false;
         let mut open = true;
         while open && until_ns.is_none_or(|until_ns| self.player.now_ns() <= until_ns) {
@@ -122,6 +122,33 @@ impl Playback {
             flaws.push(format!("{} frames make no sense and were passed over", self.player.unreadable()));
         }
         let summary = self.player.finish(open, sink)?;
-        Ok(Played { summary, flaws })
+        Ok(Played { summary, flaws: flaws.told() })
+    }
+}
+
+/// A file can be damaged in as many places as it has bytes.
+const MOST_FLAWS: usize = 20;
+
+/// What is wrong with a recording, as far as somebody reads it.
+#[derive(Default)]
+struct Flaws {
+    first: Vec<String>,
+    more: u64,
+}
+
+impl Flaws {
+    fn push(&mut self, flaw: String) {
+        if self.first.len() < MOST_FLAWS {
+            self.first.push(flaw);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn told(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.first.push(format!("and {} more such places", self.more));
+        }
+        self.first
     }
 }

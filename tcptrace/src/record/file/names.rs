@@ -19,6 +19,15 @@ pub fn numbered(base: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
+/// The recording that the file with this path and number belongs to: the other way round.
+pub fn base_of(path: &Path, number: u32) -> PathBuf {
+    let name = path.to_string_lossy();
+    match name.strip_suffix(&format!(".{number}")) {
+        Some(base) if number > 0 => base.into(),
+        _ => path.to_owned(),
+    }
+}
+
 /// The path for a message.
 pub fn shown(path: &Path) -> std::path::Display<'_> {
     if path == Path::new("-") { Path::new("standard input").display() } else { path.display() }

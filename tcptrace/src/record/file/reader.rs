@@ -5,7 +5,7 @@ use super::{
     block::{End, EndKind},
     frames::{GAP, Place, frame_at},
     layout::{BlockHeader, BlockKind, FORMAT, NoHeader},
-    names::{later_files, numbered},
+    names::{base_of, later_files, numbered},
     scan::{Scan, Step},
 };
 use std::{
@@ -24,7 +24,6 @@ type Input = Scan<Box<dyn Read + Send>>;
 
 /// A recording that is being read.
 pub struct Reader {
-    base: PathBuf,
     path: PathBuf,
     later: VecDeque<PathBuf>,
     scan: Input,
@@ -95,7 +94,6 @@ impl Reader {
         };
         let failed = |why| ReadError::Io { path: first.path.clone(), why };
         let mut reader = Self::from_read(&first.path, File::open(&first.path).map_err(failed)?)?;
-        reader.base = base.to_owned();
         reader.later = later.into_iter().map(|found| found.path).collect();
         Ok(reader)
     }
@@ -119,7 +117,6 @@ impl Reader {
             (Err(_), _) => None,
         };
         let mut reader = Self {
-            base: path.clone(),
             path,
             later: VecDeque::new(),
             scan,
@@ -375,8 +372,9 @@ impl Reader {
                 EndKind::Failed => Ending::Failed { why: end.why },
                 EndKind::Full => Ending::Full,
                 EndKind::Continued => {
-                    let next = self.header.as_ref().map(|header| header.number.saturating_add(1));
-                    Ending::Continued { path, next: next.map(|number| numbered(&self.base, number)) }
+                    let after = |number: u32| numbered(&base_of(&path, number), number.saturating_add(1));
+                    let next = self.header.as_ref().map(|header| after(header.number));
+                    Ending::Continued { path, next }
                 }
             },
         }

@@ -96,7 +96,7 @@ fn files_rotate_and_stay_within_their_limit() {
     // One that goes on in a file that is not there.
     let told = read_file(&folder.file(names[0]));
     let said = told.ending.unwrap().to_string();
-    assert!(said.contains(&format!("goes on in {}", folder.file(names[0]).display())), "{said}");
+    assert!(said.contains(&format!("goes on in {}, which", folder.file(names[1]).display())), "{said}");
 }
 
 #[test]
