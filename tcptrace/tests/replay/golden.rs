@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The views, and what each of them is given.
-const VIEWS: [&[&str]; 9] = [
+const VIEWS: [&[&str]; 10] = [
     &["watch"],
     &["watch", "--format", "json"],
     &["watch", "--summary", "--port", "10000"],
@@ -20,6 +20,7 @@ const VIEWS: [&[&str]; 9] = [
     &["stat", "500ms", "--all-netns", "--format", "json"],
     &["explain", "10000"],
     &["hist"],
+    &["hist", "--by", "role", "--format", "json"],
 ];
 
 fn folder() -> PathBuf {
@@ -55,6 +56,13 @@ fn told(recording: &Path) -> String {
         told.push_str(&err);
         writeln!(told, "exit code {}\n", code.map_or("none".to_owned(), |code| code.to_string())).unwrap();
     }
+    let other = folder().join("close-client-first.tct");
+    let mut diff = support::command(&["diff"]);
+    let output = diff.arg(&other).arg(recording).env("TZ", "UTC").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    // They are named by where they are.
+    let text = text.replace(&folder().display().to_string(), "…");
+    writeln!(told, "$ tcptrace diff close-client-first.tct FILE\n{text}").unwrap();
     told
 }
 
