@@ -84,6 +84,8 @@ pub struct Summary {
     pub duration_ns: u64,
     /// Transitions by pair of states, exact even when records were lost.
     pub matrix: Matrix,
+    /// The kernel counted them; else (of a recording whose beginning is not there, or with a filter of its own) the ledger.
+    pub by_kernel: bool,
     /// What the ledger counted.
     pub totals: Totals,
     /// The function probe's counts; `None` where it is not attached.
@@ -113,7 +115,7 @@ impl Summary {
             failed: counters.failed,
         });
         let duration_ns = ended_ns.saturating_sub(started_ns);
-        Self { ended_ns, duration_ns, matrix, totals, calls, lost, open_flows, minisockets }
+        Self { ended_ns, duration_ns, matrix, by_kernel: true, totals, calls, lost, open_flows, minisockets }
     }
 }
 

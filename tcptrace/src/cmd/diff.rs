@@ -90,7 +90,7 @@ fn side(path: &Path, filter: &FilterSpec) -> anyhow::Result<(Side, Wall)> {
     let played = playback.play(None, &mut collector).context(UNWRITABLE)?;
     let summary = &played.summary;
     // Of a recording the kernel has counted more than what is chosen from it now.
-    let kernel = (*filter == FilterSpec::default()).then_some(&summary.matrix);
+    let kernel = summary.by_kernel.then_some(&summary.matrix);
     let side = Side {
         name: path.display().to_string(),
         ended_ns: summary.ended_ns,

@@ -98,7 +98,14 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         no_trace: args.no_trace,
         from: args.from,
     };
+    let recorded = plan.from.is_some();
     let teller = block_on(observe(plan, make))?;
+    if teller.told == 0 && recorded {
+        bail!(
+            "the recording tells of no connection with {}; `tcptrace stat --from FILE --all-netns --by port` lists them",
+            args.what
+        );
+    }
     if teller.told == 0 {
         bail!(
             "no connection with {} is there, and none ended while we watched; `tcptrace stat --by port` and `ss -tan` list them",

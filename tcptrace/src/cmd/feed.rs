@@ -20,6 +20,9 @@ pub struct FeedArgs {
     /// Record to this file, too
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     pub record: Option<PathBuf>,
+    /// Replace a recording of this name
+    #[arg(long, help_heading = "Recording", requires = "record")]
+    pub force: bool,
 }
 
 /// A source that is ready.
@@ -42,7 +45,7 @@ impl Feed {
             return Ok(Self::File(Box::new(Playback::open(path, filter)?)));
         }
         // A file that cannot be written is told before anything is attached.
-        let options = Options { owner: owner(), ..Options::default() };
+        let options = Options { owner: owner(), force: args.force, ..Options::default() };
         match &args.record {
             Some(path) => Self::attached(Some(FileTape::create(path, options)?), attach, filter, false),
             None => Self::attached(None, attach, filter, false),
@@ -146,7 +149,7 @@ pub fn namespaces(texts: &[String], recorded: bool) -> anyhow::Result<BTreeSet<u
     let find = |text: &String| match number(text) {
         Some(number) if recorded => Ok(number),
         None if recorded => Err(format!(
-            "{text:?}: a recording knows namespaces by number; give one as net:[4026531840], `stat --from FILE --by netns` lists them"
+            "{text:?}: a recording knows namespaces by number; give one as net:[4026531840]; `tcptrace stat --from FILE --all-netns --by netns --format json` lists them"
         )),
         _ => netns::find(text),
     };

@@ -34,7 +34,7 @@ const STATES: &str =
     tcptrace hist --port 10000 --state fin-wait-2      how long peers of one service take to close\n  \
     tcptrace hist --by port --top 5                    the same for each of the busiest services\n  \
     tcptrace hist --from incident.tct                  of a recording, without root\n  \
-    tcptrace hist --duration 10s --format json | jq .matrix")]
+    tcptrace hist --duration 10s --format json | jq 'select(.type == \"hist\") | .matrix'")]
 pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
@@ -136,7 +136,7 @@ struct Page {
 
 impl Page {
     fn print(&self, collector: Collector, summary: &Summary, most: usize, wall: &mut Wall) -> io::Result<()> {
-        let report = collector.finish(self.by_kernel.then_some(&summary.matrix), most);
+        let report = collector.finish((self.by_kernel && summary.by_kernel).then_some(&summary.matrix), most);
         let mut text = Vec::new();
         match self.format {
             Format::Json => wire::hist::lines(&mut text, wall, &self.states, summary, &report)?,

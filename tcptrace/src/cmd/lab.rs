@@ -3,6 +3,7 @@
 mod judge;
 
 use super::{
+    feed::owner,
     observer::Observer,
     trace::{Choice, Output, TraceArgs, quietly},
 };
@@ -10,7 +11,7 @@ use crate::{
     error::StartError,
     event::TcpState,
     flow::{Entry, FlowId, Known, Role, What},
-    record::{recorder::Recorder, tape::FileTape},
+    record::{file::Options, recorder::Recorder, tape::FileTape},
     run::{
         Looked, Next, Origin, Run, Signals, Sink, Wanted,
         report::{Resync, Why},
@@ -55,6 +56,9 @@ pub struct Args {
     /// Record it to this file, too
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Replace a recording of this name
+    #[arg(long, requires = "record")]
+    force: bool,
     #[command(flatten)]
     trace: TraceArgs,
 }
@@ -77,7 +81,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return print(&scenario.explain());
     }
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
-    let tape = args.record.as_deref().map(|path| FileTape::create(path, Default::default())).transpose()?;
+    let options = Options { force: args.force, owner: owner(), ..Options::default() };
+    let tape = args.record.as_deref().map(|path| FileTape::create(path, options)).transpose()?;
     // A lab's errors name their cause themselves: as a source it would stand there twice.
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));

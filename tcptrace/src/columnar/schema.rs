@@ -198,7 +198,7 @@ columns! {
     send_queue: Long, false, "sight", "unacknowledged bytes; of a listener: the limit";
     rto_us: Long, false, "sight", "retransmission time-out";
     left_ns: Long, false, "flow", "until a timer of the kernel ends it; null: none";
-    why: Text, false, "resync", "`start`, `timer`, `lost`, `asked`";
+    why: Text, false, "resync", "`start`, `timer`, `lost`, `asked`, `end`";
     namespaces: Long, false, "resync", "network namespaces asked";
     namespaces_unread: Long, false, "resync", "those that could not be";
     restarts: Long, false, "resync", "lists begun again";

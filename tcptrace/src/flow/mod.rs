@@ -249,7 +249,11 @@ impl Ledger {
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
         // The child was no time in its listener's state.
-        let in_state = if known && !child { flow.span(head.time_ns) } else { None };
+        let mut in_state = if known && !child { flow.span(head.time_ns) } else { None };
+        // When its SYN came, only function probes tell: the child is made when the handshake ends.
+        if event.old == TcpState::SynRecv && flow.role == Role::Passive && !self.capabilities.requests {
+            in_state = in_state.map(|span| Span { exact: false, ..span });
+        }
         if !known {
             self.totals.gaps += 1;
             (flow.since_ns, flow.at_least_since_ns) = (0, 0);

@@ -35,6 +35,7 @@ pub struct Player {
     lost_before: LostCounts,
     /// The beginning is not there; nothing after it was taken in yet.
     joins: bool,
+    joined: bool,
     ended_ns: Option<u64>,
     /// The last counters were there.
     last: bool,
@@ -57,6 +58,7 @@ impl Player {
             base: Box::new(Counters::ZERO),
             lost_before: LostCounts::default(),
             joins: false,
+            joined: false,
             ended_ns: None,
             last: false,
             unreadable: 0,
@@ -148,7 +150,7 @@ impl Player {
             Frame::Started(_) => return Ok(Next::Continue),
             Frame::Joined { counters, lost, .. } => {
                 (self.base, self.lost_before) = (counters.clone(), *lost);
-                self.joins = true;
+                (self.joins, self.joined) = (true, true);
                 return Ok(Next::Continue);
             }
             Frame::Slept(slept_ns) => {
@@ -222,7 +224,7 @@ impl Player {
         self.counters = counters.since(&self.base);
         self.lost = lost.since(&self.lost_before);
         let lost = self.lost;
-        if self.is_filtered() {
+        if self.is_own_count() {
             self.counters.matrix = self.core.folded();
         }
         self.last |= last;
@@ -230,8 +232,10 @@ impl Player {
         self.core.take(&input, &mut self.recorded, sink)
     }
 
-    fn is_filtered(&self) -> bool {
-        self.filter != FilterSpec::default()
+    /// The kernel's matrix is about more than what is shown: all that the filter holds back, or what it counted between the
+    /// counters that are known of the time before the first file and the first record in it.
+    fn is_own_count(&self) -> bool {
+        self.joined || self.filter != FilterSpec::default()
     }
 
     fn learn(&self, place: &Place) {
@@ -255,9 +259,10 @@ impl Player {
         {
             return Err(error);
         }
-        let calls = self.started.calls && !self.is_filtered();
+        let calls = self.started.calls && !self.is_own_count();
         let ended_ns = self.ended_ns.unwrap_or(self.now_ns);
-        Ok(self.core.summary(self.started.began_ns, ended_ns, calls))
+        let summary = self.core.summary(self.started.began_ns, ended_ns, calls);
+        Ok(Summary { by_kernel: !self.is_own_count(), ..summary })
     }
 
     fn bring_to_end(&mut self, sink: &mut impl Sink) -> io::Result<()> {

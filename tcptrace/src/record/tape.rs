@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{tell, view::Bytes};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,17 +23,25 @@ pub struct FileTape {
 }
 
 impl FileTape {
-    /// Creates the file.
+    /// Creates the file; `-` is standard output.
     ///
     /// # Errors
     /// It cannot be.
     pub fn create(path: &Path, options: Options) -> Result<Self, CreateError> {
-        Ok(Self { path: path.to_owned(), writer: Writer::create(path, options)?, stopped: None })
+        let writer = if path == Path::new("-") {
+            Writer::stream(path, Box::new(io::stdout()), options.preamble)?
+        } else {
+            Writer::create(path, options)?
+        };
+        Ok(Self { path: path.to_owned(), writer, stopped: None })
     }
 
     /// Nothing will be recorded: the file goes.
     pub fn discard(self) {
         drop(self.writer);
+        if self.path == Path::new("-") {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.path) {
             log::debug!("{}: {error}", self.path.display());
         }
@@ -55,12 +63,27 @@ impl FileTape {
             Why::Io(_) => Err(FinishError::Stopped(stopped)),
         };
         let summary = match self.writer.finish(why, AT_THE_END) {
-            Err(FinishError::Told) => return self.stopped.map_or(Ok(()), told),
+            Err(FinishError::Told) => {
+                let full = |stopped: &Stopped| matches!(stopped.why, Why::Full { .. });
+                return if self.stopped.as_ref().is_none_or(full) { Ok(()) } else { Err(FinishError::Told) };
+            }
             Err(FinishError::Stopped(stopped)) => return told(stopped),
             other => other?,
         };
         let written = summary.written;
-        tell!("recorded {} frames, {} in {} files", written.frames, Bytes(written.bytes), written.files);
+        let files = if written.files == 1 { "file" } else { "files" };
+        tell!(
+            "recorded {} frames, {} in {} {files}",
+            written.kept_frames,
+            Bytes(written.bytes),
+            written.files
+        );
+        if written.kept_frames < written.frames {
+            tell!(
+                "{} older frames are gone: --max-size and --keep allow no more",
+                written.frames - written.kept_frames
+            );
+        }
         if summary.dropped > 0 {
             tell!("{} frames are missing: the disk was too slow for them", summary.dropped);
         }

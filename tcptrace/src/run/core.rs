@@ -186,7 +186,11 @@ impl Core {
                 self.questions = ledger.unseen(|netns| covered.contains(&netns), began_ns);
             }
             Input::Looked { now_ns, round } => {
-                self.questions.clear();
+                // In a live run each has its answer. In a recording with a gap, the run knew of the end that we missed.
+                let taken = Taken { from_ns: now_ns, to_ns: now_ns };
+                for question in self.questions.drain(..) {
+                    ledger.answer(&question, None, taken, entries);
+                }
                 ledger.end_round();
                 let resync = Resync { reconciled: ledger.reconciled(), ..round };
                 return sink.resynced(now_ns, &resync, around);

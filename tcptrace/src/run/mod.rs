@@ -75,6 +75,9 @@ impl Run {
         let all_states = filter.states.is_empty();
         let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
         started.never_asked = resync.is_none();
+        if !filter.netns.is_empty() && !filter.netns.contains(&started.netns) {
+            started.netns = 0;
+        }
         started.filter = (filter != FilterSpec::default()).then(|| format!("{filter:?}"));
         Self {
             signals,

@@ -42,7 +42,7 @@ pub struct Started {
     pub filter: Option<String>,
     /// Flows kept at once.
     pub max_flows: usize,
-    /// The network namespace that it was made from.
+    /// The network namespace that it was made from; 0: unknown, or not among those that were traced.
     pub netns: u32,
     /// The kernel was not asked for its sockets at all.
     pub never_asked: bool,

@@ -22,11 +22,30 @@ pub(super) enum Woken {
     Stop,
 }
 
-/// SIGINT, SIGTERM and SIGUSR1, heard from now on.
+/// SIGINT, SIGTERM, SIGHUP and SIGUSR1, heard from now on.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal is closed; `None`: it shall not matter (`nohup`).
+    hangup: Option<Signal>,
     ask: Signal,
+}
+
+/// Whoever started us wants SIGHUP to be ignored.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (libc::SIGHUP - 1) & 1 == 1
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 impl Signals {
@@ -38,15 +57,17 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
             ask: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for SIGINT or SIGTERM.
+    /// Waits for SIGINT, SIGTERM or SIGHUP.
     pub async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = heard(&mut self.hangup) => {}
         }
     }
 }
@@ -91,6 +112,7 @@ impl Wake {
             biased;
             _ = signals.interrupt.recv() => Ok(Woken::Stop),
             _ = signals.terminate.recv() => Ok(Woken::Stop),
+            () = heard(&mut signals.hangup) => Ok(Woken::Stop),
             () = stop => Ok(Woken::Stop),
             () = sleep_until(self.deadline.unwrap_or(never)), if self.deadline.is_some() => Ok(Woken::Stop),
             _ = signals.ask.recv() => Ok(Woken::Ask),

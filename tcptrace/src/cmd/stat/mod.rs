@@ -102,6 +102,8 @@ fn replayed(args: &Args, path: &Path, filter: FilterSpec) -> anyhow::Result<()> 
     let started = playback.started();
     let netns = match (args.all_netns, args.netns.as_slice()) {
         (true, _) => Default::default(),
+        // As without a recording: one's own, if it was traced.
+        (false, []) if started.netns == 0 => Default::default(),
         (false, []) => [started.netns].into(),
         (false, named) => namespaces(named, true)?,
     };

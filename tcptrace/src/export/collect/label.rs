@@ -2,7 +2,7 @@
 
 use crate::{
     enrich::Places,
-    flow::{Entry, Known, Role, What, Who},
+    flow::{Entry, FlowId, Known, Role, What, Who},
     process::Process,
     sight::Sight,
 };
@@ -162,10 +162,15 @@ impl Labels {
     }
 
     fn port(&self, who: &Who) -> u16 {
+        let listened = self.listeners.contains(&(who.netns, who.ends.lport));
+        // An RST without a socket: of its ports one may be any, and a port scan would fill all groups.
+        if who.id == FlowId::None && !listened {
+            return 0;
+        }
         let local = match who.role {
             Role::Passive | Role::Listen => true,
             Role::Active => false,
-            Role::Unknown => self.listeners.contains(&(who.netns, who.ends.lport)),
+            Role::Unknown => listened,
         };
         if local || who.ends.rport == 0 { who.ends.lport } else { who.ends.rport }
     }
@@ -196,10 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         event::Ends,
-        flow::{
-            FlowId,
-            owner::{Owner, Source},
-        },
+        flow::owner::{Owner, Source},
     };
 
     fn who(role: Role, lport: u16, rport: u16) -> Who {
@@ -217,6 +219,15 @@ mod tests {
     fn of(labels: &mut Labels, who: &Who) -> Vec<String> {
         let key = labels.key(who);
         labels.values(Some(&key)).into_iter().map(|(_, value)| value.into_owned()).collect()
+    }
+
+    #[test]
+    fn a_reset_without_a_socket_makes_no_group_of_its_port() {
+        let mut labels = Labels::new(&[Label::Port]);
+        let stray = Who { id: FlowId::None, ..who(Role::Unknown, 1, 41442) };
+        assert_eq!(of(&mut labels, &stray), ["unknown"]);
+        labels.listens((7, 1));
+        assert_eq!(of(&mut labels, &stray), ["1"]);
     }
 
     #[test]

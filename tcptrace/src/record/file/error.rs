@@ -36,7 +36,9 @@ pub enum CreateError {
     #[error("{0}")]
     Limits(&'static str),
     /// Less than a file needs.
-    #[error("{bytes} bytes in {keep} files are too few: a file needs at least {LEAST_FILE}")]
+    #[error(
+        "{bytes} bytes in {keep} files are too few: a file needs at least {LEAST_FILE}; allow more, or keep fewer files"
+    )]
     Small {
         /// What was given.
         bytes: u64,

@@ -154,10 +154,10 @@ impl fmt::Display for Ending {
             Self::Full => write!(f, "the recording ends where it reached its limit"),
             Self::Failed { why } => write!(f, "the recording ended early, it could not be written: {why}"),
             Self::Continued { path, next: Some(next) } => {
-                write!(f, "{} goes on in {}, which is not there", shown(path), shown(next))
+                write!(f, "{} goes on in {}, which was not read", shown(path), shown(next))
             }
             Self::Continued { path, next: None } => {
-                write!(f, "{} goes on in a file that is not there", shown(path))
+                write!(f, "{} goes on in a file that was not read", shown(path))
             }
             Self::CutOff { path, at, read } => write!(
                 f,
