@@ -2,14 +2,24 @@
 
 use super::trace::AttachArgs;
 use crate::{
-    record::{file::Options, playback::Playback, recorder::Recorder, tape::FileTape},
+    record::{
+        file::{CreateError, Limits, Options},
+        playback::Playback,
+        recorder::Recorder,
+        tape::FileTape,
+    },
     run::{Origin, Run, Signals, Sink, Started},
     source::{filter::FilterSpec, live::Live, netns},
     summary::Summary,
     tell,
 };
 use anyhow::Context;
-use std::{collections::BTreeSet, env, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where from, and where to.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -17,7 +27,7 @@ pub struct FeedArgs {
     /// Show a recording (`tcptrace record`) instead of what happens now: without root, on any machine; `-`: standard input
     #[arg(long, value_name = "FILE", help_heading = "Recording", conflicts_with = "record")]
     pub from: Option<PathBuf>,
-    /// Record to this file, too
+    /// Record to this file, too; at most 1 GiB in 8 files, the oldest go first
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     pub record: Option<PathBuf>,
     /// Replace a recording of this name
@@ -45,11 +55,8 @@ impl Feed {
             return Ok(Self::File(Box::new(Playback::open(path, filter)?)));
         }
         // A file that cannot be written is told before anything is attached.
-        let options = Options { owner: owner(), force: args.force, ..Options::default() };
-        match &args.record {
-            Some(path) => Self::attached(Some(FileTape::create(path, options)?), attach, filter, false),
-            None => Self::attached(None, attach, filter, false),
-        }
+        let tape = args.record.as_deref().map(|path| beside(path, args.force)).transpose()?;
+        Self::attached(tape, attach, filter, false)
     }
 
     /// Attaches, to record.
@@ -132,6 +139,18 @@ impl Feed {
             }
         }
     }
+}
+
+/// What a recording may take, all its files together, unless somebody says otherwise: in bytes.
+pub const MOST_BYTES: u64 = 1 << 30;
+
+/// A recording that is made beside what is shown.
+///
+/// # Errors
+/// It cannot be written there.
+pub fn beside(path: &Path, force: bool) -> Result<FileTape, CreateError> {
+    let limits = Limits { max_bytes: Some(MOST_BYTES), ..Limits::default() };
+    FileTape::create(path, Options { limits, force, owner: owner(), ..Options::default() })
 }
 
 /// Who typed `sudo`: the recording is theirs.

@@ -3,7 +3,7 @@
 mod judge;
 
 use super::{
-    feed::owner,
+    feed::beside,
     observer::Observer,
     trace::{Choice, Output, TraceArgs, quietly},
 };
@@ -11,7 +11,7 @@ use crate::{
     error::StartError,
     event::TcpState,
     flow::{Entry, FlowId, Known, Role, What},
-    record::{file::Options, recorder::Recorder, tape::FileTape},
+    record::recorder::Recorder,
     run::{
         Looked, Next, Origin, Run, Signals, Sink, Wanted,
         report::{Resync, Why},
@@ -81,8 +81,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return print(&scenario.explain());
     }
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
-    let options = Options { force: args.force, owner: owner(), ..Options::default() };
-    let tape = args.record.as_deref().map(|path| FileTape::create(path, options)).transpose()?;
+    let tape = args.record.as_deref().map(|path| beside(path, args.force)).transpose()?;
     // A lab's errors name their cause themselves: as a source it would stand there twice.
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));
