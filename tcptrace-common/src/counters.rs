@@ -43,39 +43,25 @@ impl Counters {
     /// What was added since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut added = *self;
-        for (row, less) in added.matrix.iter_mut().zip(&earlier.matrix) {
-            subtract_all(row, less);
-        }
-        subtract_all(&mut added.counted, &earlier.counted);
-        subtract_all(&mut added.lost, &earlier.lost);
-        added.attempts = added.attempts.saturating_sub(earlier.attempts);
-        added.attempted_segments = added.attempted_segments.saturating_sub(earlier.attempted_segments);
-        added.failed = added.failed.saturating_sub(earlier.failed);
+        added.each_with(earlier, |count, less| *count = count.saturating_sub(less));
         added
     }
 
     /// Adds another CPU's counters to these.
     pub fn add(&mut self, other: &Self) {
-        for (row, more) in self.matrix.iter_mut().zip(&other.matrix) {
-            add_all(row, more);
-        }
-        add_all(&mut self.counted, &other.counted);
-        add_all(&mut self.lost, &other.lost);
-        self.attempts += other.attempts;
-        self.attempted_segments += other.attempted_segments;
-        self.failed += other.failed;
+        self.each_with(other, |count, more| *count += more);
     }
-}
 
-fn add_all<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
-    for (sum, more) in sums.iter_mut().zip(more) {
-        *sum += more;
-    }
-}
-
-fn subtract_all<const N: usize>(from: &mut [u64; N], what: &[u64; N]) {
-    for (count, less) in from.iter_mut().zip(what) {
-        *count = count.saturating_sub(*less);
+    fn each_with(&mut self, other: &Self, change: impl Fn(&mut u64, u64)) {
+        let all = |counts: &mut [u64], others: &[u64]| {
+            counts.iter_mut().zip(others).for_each(|(count, other)| change(count, *other));
+        };
+        all(self.matrix.as_flattened_mut(), other.matrix.as_flattened());
+        all(&mut self.counted, &other.counted);
+        all(&mut self.lost, &other.lost);
+        change(&mut self.attempts, other.attempts);
+        change(&mut self.attempted_segments, other.attempted_segments);
+        change(&mut self.failed, other.failed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is left when a trace ends: counts, and what is missing from them.
 
-use crate::flow::totals::{Matrix, Totals};
+use crate::flow::totals::{Matrix, Totals, combine};
 use serde::{Deserialize, Serialize};
 use tcptrace_common::{
     counters::Counters,
@@ -121,11 +121,5 @@ impl Summary {
 
 /// Transitions by pair of states: the kernel's count, and those that it left to us because their filter was undecided.
 pub fn exact_matrix(counters: &Counters, totals: &Totals) -> Matrix {
-    let mut matrix = counters.matrix;
-    for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
-        for (count, late) in row.iter_mut().zip(late) {
-            *count += late;
-        }
-    }
-    matrix
+    combine(&counters.matrix, &totals.decided_late, |kernel, late| kernel + late)
 }

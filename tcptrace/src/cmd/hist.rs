@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // Of a recording the kernel has counted more than what is chosen from it now.
     let by_kernel = args.comm.is_empty() && (args.feed.from.is_none() || filter == FilterSpec::default());
     super::block_on(async {
-        let feed = Feed::open(&args.feed, args.trace.attach(), filter)?;
+        let feed = Feed::open(&args.feed, &args.trace.attach, filter)?;
         let origin = feed.origin();
         let choice = Choice { summary_only: true, ..Choice::default() };
         let mut output = Output::new(&args.trace, choice, &origin);

@@ -86,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));
     let filter = FilterSpec { netns: hosts.into(), ..FilterSpec::default() };
-    let options = args.trace.load_options(filter.clone());
+    let options = args.trace.attach.load_options(filter.clone());
     super::block_on(async {
         let signals = Signals::listen()?;
         let live = Live::start(&options).map_err(|error| match error {
@@ -95,7 +95,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
             other => anyhow!(other),
         })?;
-        let wanted = Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.wanted(options.filter) };
+        let wanted =
+            Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.attach.wanted(options.filter) };
         let run = Run::new(signals, live, wanted);
         let origin = Origin::live(run.started());
         let output = Output::new(&args.trace, Choice::default(), &origin);

@@ -49,8 +49,9 @@ pub struct TraceArgs {
     /// Colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub color: ColorChoice,
+    /// How to attach.
     #[command(flatten)]
-    attach: AttachArgs,
+    pub attach: AttachArgs,
 }
 
 /// How to attach.
@@ -84,23 +85,6 @@ fn max_flows(text: &str) -> Result<usize, String> {
     }
 }
 
-impl TraceArgs {
-    /// As [`AttachArgs::load_options`].
-    pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
-        self.attach.load_options(filter)
-    }
-
-    /// How to attach.
-    pub fn attach(&self) -> &AttachArgs {
-        &self.attach
-    }
-
-    /// As [`AttachArgs::wanted`].
-    pub fn wanted(&self, filter: FilterSpec) -> Wanted {
-        self.attach.wanted(filter)
-    }
-}
-
 impl AttachArgs {
     /// What to load. Says so where a size had to be rounded.
     pub fn load_options(&self, filter: FilterSpec) -> LoadOptions {
@@ -115,9 +99,7 @@ impl AttachArgs {
         let btf = (self.btf.as_os_str() != "none").then(|| self.btf.clone());
         LoadOptions { hooks: self.hooks, retransmit: self.retransmit_hook, ring_bytes, btf, filter }
     }
-}
 
-impl AttachArgs {
     /// What a run needs to know.
     pub fn wanted(&self, filter: FilterSpec) -> Wanted {
         Wanted { filter, max_flows: self.max_flows, resync: self.resync, eager: false, look_at_end: false }

@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         sights: args.trace.format == Format::Json,
     };
     super::block_on(async {
-        let feed = Feed::open(&args.feed, args.trace.attach(), filter)?;
+        let feed = Feed::open(&args.feed, &args.trace.attach, filter)?;
         let origin = feed.origin();
         let mut output = Output::new(&args.trace, choice, &origin);
         if !quietly(output.begin(feed.started()))? {

@@ -8,6 +8,15 @@ use tcptrace_common::state::STATES;
 /// Transition counts, `[old][new]` by state number.
 pub type Matrix = [[u64; STATES]; STATES];
 
+/// Joins two of them, pair by pair.
+pub fn combine(one: &Matrix, two: &Matrix, with: impl Fn(u64, u64) -> u64) -> Matrix {
+    let mut both = *one;
+    for (row, other) in both.iter_mut().zip(two) {
+        row.iter_mut().zip(other).for_each(|(count, other)| *count = with(*count, *other));
+    }
+    both
+}
+
 /// What the ledger has counted since it began.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {

@@ -2,7 +2,6 @@
 //! ring are kept as the kernel wrote them; everything else is a [`Frame`].
 
 use crate::{
-    event::Ends,
     flow,
     process::Process,
     run::{Started, core::Answer, report::Resync},
@@ -173,9 +172,4 @@ impl Frame {
         let (frame, rest) = postcard::take_from_bytes(bytes)?;
         if rest.is_empty() { Ok(frame) } else { Err(postcard::Error::DeserializeBadEncoding) }
     }
-}
-
-/// The other end of a socket, as an address.
-pub(super) fn peer(ends: &Ends) -> IpAddr {
-    ends.remote().ip()
 }

@@ -2,7 +2,7 @@
 //! has it, so that a replay shows the same.
 
 use super::{
-    frame::{Around, FRAME, Frame, Namespaces, Place, RECORD, peer},
+    frame::{Around, FRAME, Frame, Namespaces, Place, RECORD},
     recorded::Recorded,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub struct Recorder<T, S> {
     now_ns: u64,
     slept_ns: Option<u64>,
     /// Peers of the sockets of this list that may have none, by cookie.
-    peers: HashMap<u64, (u32, IpAddr)>,
+    peers: HashMap<u64, IpAddr>,
     /// Namespaces that have sockets.
     spaces: HashSet<u32>,
     recorded: Recorded,
@@ -61,6 +61,8 @@ pub struct Recorder<T, S> {
     essential: bool,
     /// Settings of every namespace so far.
     limits: Vec<(u32, Limits)>,
+    /// The first of the names so far, as frames.
+    opening: Vec<Vec<u8>>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -87,6 +89,7 @@ impl<T: Tape, S> Recorder<T, S> {
             frame: Vec::new(),
             essential,
             limits: Vec::new(),
+            opening: Vec::new(),
         };
         recorder.open(None);
         recorder.put(&Frame::Started(Box::new(started.clone())));
@@ -104,24 +107,12 @@ impl<T: Tape, S> Recorder<T, S> {
         let mut frames = vec![Frame::Started(Box::new(self.started.clone()))];
         frames.extend(counted);
         frames.push(Frame::Settings(self.limits.clone()));
-        let named = self.named.iter().take(OPENING_NAMES).filter_map(|named| self.place(named));
-        frames.extend(named.map(Frame::Place));
         let encoded = frames.iter().map(|frame| {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes).map(|()| bytes)
         });
         let Ok(encoded) = encoded.collect::<Result<Vec<_>, _>>() else { return };
-        self.tape.opening(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    }
-
-    fn place(&self, named: &Named) -> Option<Place> {
-        match named {
-            Named::Cgroup(id) => Some(Place::Cgroup { id: *id, path: self.places.of(*id)?.path.to_string() }),
-            Named::Process(process) => {
-                let path = self.places.of_owner(process).map(|place| place.path.to_string());
-                Some(Place::Process { process: Arc::clone(process), path })
-            }
-        }
+        self.tape.opening(&encoded.iter().chain(&self.opening).map(Vec::as_slice).collect::<Vec<_>>());
     }
 
     fn put(&mut self, frame: &Frame) {
@@ -143,8 +134,8 @@ impl<T: Tape, S> Recorder<T, S> {
             return;
         }
         let path = self.places.of_owner(process).map(|place| place.path.to_string());
-        self.remember(Named::Process(Arc::clone(process)));
-        self.put(&Frame::Place(Place::Process { process: Arc::clone(process), path }));
+        let place = Place::Process { process: Arc::clone(process), path };
+        self.remember(Named::Process(Arc::clone(process)), place);
     }
 
     fn name_cgroup(&mut self, id: u64) {
@@ -153,16 +144,19 @@ impl<T: Tape, S> Recorder<T, S> {
         }
         // What is not known yet may be known the next time.
         if let Some(place) = self.places.of(id) {
-            self.remember(Named::Cgroup(id));
-            self.put(&Frame::Place(Place::Cgroup { id, path: place.path.to_string() }));
+            self.remember(Named::Cgroup(id), Place::Cgroup { id, path: place.path.to_string() });
         }
     }
 
-    fn remember(&mut self, named: Named) {
+    fn remember(&mut self, named: Named, place: Place) {
         if self.named.len() >= MAX_NAMES {
             self.named.clear();
         }
         self.named.insert(named);
+        self.put(&Frame::Place(place));
+        if self.opening.len() < OPENING_NAMES {
+            self.opening.push(self.frame.clone());
+        }
     }
 
     /// Asks for everything that any view would ask for.
@@ -172,7 +166,7 @@ impl<T: Tape, S> Recorder<T, S> {
             let Some(details) = surroundings.details(netns) else { continue };
             let noted = details.values().filter(|detail| detail.soft_error != 0);
             let mut peers: Vec<_> =
-                noted.filter_map(|detail| self.peers.get(&detail.cookie)).map(|(_, peer)| *peer).collect();
+                noted.filter_map(|detail| self.peers.get(&detail.cookie)).copied().collect();
             peers.sort_unstable();
             peers.dedup();
             peers.truncate(MAX_ROUTES);
@@ -181,12 +175,11 @@ impl<T: Tape, S> Recorder<T, S> {
                 around.routes.extend(peers.into_iter().zip(errors).map(|(peer, errno)| (netns, peer, errno)));
             }
             let details: Vec<_> = details.into_values().collect();
-            self.put(&Frame::Details(netns, Vec::new()));
-            for some in details.chunks(DETAILS) {
+            // The first tells that they were asked, even if there is none.
+            for some in std::iter::once(&[][..]).chain(details.chunks(DETAILS)) {
                 self.recorded.detailed(netns, some);
                 self.put(&Frame::Details(netns, some.to_vec()));
             }
-            self.recorded.detailed(netns, &[]);
         }
         around.spaces = surroundings.spaces();
         around.whole = surroundings.whole();
@@ -301,7 +294,7 @@ impl<T: Tape, S: Sink> Sink for Recorder<T, &mut S> {
         }
         self.spaces.insert(sight.netns);
         if may_lack_route(sight) && self.peers.len() < MAX_PEERS {
-            self.peers.insert(sight.cookie, (sight.netns, peer(&sight.ends)));
+            self.peers.insert(sight.cookie, sight.ends.remote().ip());
         }
         self.inner.looked_at(look);
     }

@@ -47,11 +47,6 @@ impl FileTape {
         }
     }
 
-    /// Why nothing more is recorded.
-    pub fn stopped(&self) -> Option<&Stopped> {
-        self.stopped.as_ref()
-    }
-
     /// Ends the recording and says on standard error what it has come to.
     ///
     /// # Errors

@@ -4,11 +4,15 @@
 use super::{Looked, Next, Reading, Sink, Started, report::Resync};
 use crate::{
     event::Event,
-    flow::{Entry, Ledger, Limits, Question, totals::Matrix},
+    flow::{
+        Entry, Ledger, Limits, Question,
+        totals::{Matrix, combine},
+    },
     sight::{Sight, Taken},
     source::{holders::Holders, surroundings::Surroundings},
     summary::{LostCounts, Summary},
 };
+use hashbrown::HashSet;
 use std::io;
 use tcptrace_common::counters::Counters;
 
@@ -183,6 +187,8 @@ impl Core {
                 }
             }
             Input::Unseen { covered, began_ns } => {
+                // Asked for each flow; there may be hundreds of namespaces.
+                let covered: HashSet<u32> = covered.iter().copied().collect();
                 self.questions = ledger.unseen(|netns| covered.contains(&netns), began_ns);
             }
             Input::Looked { now_ns, round } => {
@@ -274,12 +280,4 @@ impl Core {
         let totals = self.ledger.totals().clone();
         Summary::new([started_ns, ended_ns], &self.counters, totals, self.lost, calls, open)
     }
-}
-
-fn combine(one: &Matrix, two: &Matrix, with: impl Fn(u64, u64) -> u64) -> Matrix {
-    let mut both = *one;
-    for (row, other) in both.iter_mut().zip(two) {
-        row.iter_mut().zip(other).for_each(|(count, other)| *count = with(*count, *other));
-    }
-    both
 }

@@ -1,10 +1,12 @@
 //! Counters and what was added to them between two looks.
 
 use crate::{
-    event::{Reason, Segment},
-    flow::totals::Matrix,
+    event::{Direction, Reason, Segment},
+    flow::totals::{Matrix, Totals},
     source::counters::Counters,
+    summary::exact_matrix,
 };
+use tcptrace_common::counters as kernel;
 
 /// A line of counters that belong together: the kernel's names, and the words people read.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +163,16 @@ pub struct Traced {
 }
 
 impl Traced {
+    /// As the kernel programs and the ledger have counted until now.
+    pub fn new(counters: &kernel::Counters, totals: &Totals, lost: u64) -> Self {
+        Self {
+            matrix: exact_matrix(counters, totals),
+            retransmits: totals.retransmits,
+            resets: [Direction::Sent, Direction::Received].map(|way| totals.reset_count(way)),
+            lost,
+        }
+    }
+
     /// What was added since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut added = self.clone();

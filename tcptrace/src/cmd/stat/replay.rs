@@ -3,7 +3,6 @@
 use super::{Output, owners::Held};
 use crate::{
     enrich::Places,
-    event::Direction,
     event::TcpState,
     flow::Entry,
     run::{Looked, Next, Reading as Counted, Sink, report::Resync},
@@ -148,13 +147,7 @@ impl Sink for Reports {
     }
 
     fn counted(&mut self, counted: &Counted<'_>) -> io::Result<()> {
-        let totals = counted.ledger.totals();
-        self.now = Traced {
-            matrix: counted.matrix(),
-            retransmits: totals.retransmits,
-            resets: [Direction::Sent, Direction::Received].map(|way| totals.reset_count(way)),
-            lost: counted.lost.total(),
-        };
+        self.now = Traced::new(counted.counters, counted.ledger.totals(), counted.lost.total());
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 
 use crate::{
     error::StartError,
-    event::Direction,
     flow::{DEFAULT_MAX_FLOWS, Entry, Ledger},
     run::capabilities,
     source::{
@@ -69,13 +68,7 @@ impl Tracing {
         self.drain();
         let counters = self.live.counters();
         let lost = LostCounts::new(&counters, self.live.missed(), self.live.undecodable()).total();
-        let totals = self.ledger.totals();
-        let mut matrix = counters.matrix;
-        for (row, late) in matrix.iter_mut().zip(&totals.decided_late) {
-            row.iter_mut().zip(late).for_each(|(count, late)| *count += late);
-        }
-        let resets = [Direction::Sent, Direction::Received].map(|way| totals.reset_count(way));
-        Traced { matrix, retransmits: totals.retransmits, resets, lost }
+        Traced::new(&counters, self.ledger.totals(), lost)
     }
 }
 
