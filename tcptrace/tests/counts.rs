@@ -4,36 +4,15 @@
 mod support;
 
 use serde_json::Value;
-use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-};
-use support::{Tracer, netns, of_type};
+use std::net::{TcpListener, TcpStream};
+use support::{LIFE, Tracer, connections, netns, of_type};
 use tcptrace_lab::{Family, Lab, Side};
 
 /// Each connection goes through ten transitions: five of the client's socket, five of the server's.
 const PER_CONNECTION: u64 = 10;
 
-/// Opens, uses and closes connections on the loopback of a lab host. Several listeners, because the ports of the
-/// client's side are held by TIME_WAIT for a minute.
-fn connections(lab: &Lab, count: u64) {
-    let run = move || {
-        let listeners: Vec<_> =
-            (0..32).map(|n| TcpListener::bind(("127.0.0.1", 10_000 + n)).expect("a free port")).collect();
-        let mut byte = [0; 1];
-        for number in 0..count {
-            let listener = &listeners[(number % listeners.len() as u64) as usize];
-            let address = listener.local_addr().expect("bound");
-            let mut client = TcpStream::connect(address).expect("it connects");
-            let (mut server, _) = listener.accept().expect("it is there");
-            client.write_all(b"?").expect("sent");
-            server.read_exact(&mut byte).expect("received");
-            drop(client);
-            assert_eq!(server.read(&mut byte).expect("the end"), 0);
-        }
-    };
-    lab.run_in(Side::Client, run).expect("the host runs it");
-}
+/// The ports of the client's side are held by TIME_WAIT for a minute: one listener would not do.
+const LISTENERS: u16 = 32;
 
 /// A counter of /proc/net/snmp in the host's namespace: what the kernel itself has counted.
 fn kernel_count(lab: &Lab, name: &str) -> u64 {
@@ -50,20 +29,6 @@ fn matrix(summary: &Value, old: &str, new: &str) -> u64 {
     summary["matrix"][old][new].as_u64().unwrap_or(0)
 }
 
-/// Every pair of states of an orderly life, on either side.
-const LIFE: [(&str, &str); 10] = [
-    ("CLOSE", "SYN_SENT"),
-    ("SYN_SENT", "ESTABLISHED"),
-    ("LISTEN", "SYN_RECV"),
-    ("SYN_RECV", "ESTABLISHED"),
-    ("ESTABLISHED", "FIN_WAIT1"),
-    ("ESTABLISHED", "CLOSE_WAIT"),
-    ("FIN_WAIT1", "FIN_WAIT2"),
-    ("FIN_WAIT2", "CLOSE"),
-    ("CLOSE_WAIT", "LAST_ACK"),
-    ("LAST_ACK", "CLOSE"),
-];
-
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
 fn a_hundred_thousand_connections_are_counted_exactly() {
@@ -73,7 +38,7 @@ fn a_hundred_thousand_connections_are_counted_exactly() {
     // Room for all of it: whether a program built for tests keeps up with this machine is not the question here (the
     // benchmark asks it, with the default ring).
     let tracer = Tracer::start(&["--netns", &space, "--only", "transitions", "--ring-size", "256MiB"]);
-    connections(&lab, CONNECTIONS);
+    connections(&lab, CONNECTIONS, LISTENERS, 0);
     let (opens, accepts) = (kernel_count(&lab, "ActiveOpens"), kernel_count(&lab, "PassiveOpens"));
     let (lines, summary) = tracer.stop();
 
@@ -103,7 +68,7 @@ fn losses_are_exact() {
     let tracer = Tracer::start(&["--netns", &space, "--ring-size", "4096"]);
     // Stopped, it drains nothing: the page fills up for certain.
     support::signal(tracer.pid(), nix::sys::signal::Signal::SIGSTOP);
-    connections(&lab, CONNECTIONS);
+    connections(&lab, CONNECTIONS, LISTENERS, 0);
     support::signal(tracer.pid(), nix::sys::signal::Signal::SIGCONT);
     let (lines, summary) = tracer.stop();
 

@@ -5,13 +5,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::{
-    io::{BufRead, BufReader, Lines, Read, Write},
-    net::{TcpListener, TcpStream},
+    io::{BufRead, BufReader, Lines},
     process::{Child, ChildStdout, Stdio},
     thread,
     time::Duration,
 };
-use support::{PATIENCE, Tracer, command, netns, signal};
+use support::{PATIENCE, Tracer, command, connections, netns, signal};
 use tcptrace_lab::{Family, Lab, Side};
 
 /// A running `tcptrace hist --format json`.
@@ -53,30 +52,6 @@ impl Drop for Hist {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Opens, uses and closes connections on the loopback of a lab host, on two ports in turn; the client closes first. Then
-/// three that stay open.
-fn load(lab: &Lab, count: u64) -> Vec<TcpStream> {
-    let run = move || {
-        let listeners =
-            [10_000, 10_001].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a free port"));
-        let connect = |number: u64| {
-            let listener = &listeners[(number % 2) as usize];
-            let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it connects");
-            (client, listener.accept().expect("it is there").0)
-        };
-        let mut byte = [0; 1];
-        for number in 0..count {
-            let (mut client, mut server) = connect(number);
-            client.write_all(b"?").expect("sent");
-            server.read_exact(&mut byte).expect("received");
-            drop(client);
-            assert_eq!(server.read(&mut byte).expect("the end"), 0);
-        }
-        (0..3).flat_map(|number| <[TcpStream; 2]>::from(connect(number))).collect()
-    };
-    lab.run_in(Side::Client, run).expect("the host runs it")
 }
 
 fn state<'a>(line: &'a Value, name: &str) -> &'a Value {
@@ -121,7 +96,7 @@ fn the_matrix_is_the_kernels_and_groups_add_up_to_it() {
     let by = ["port", "process", "container", "peer", "netns", "role"];
     let tracer = Tracer::start(&args);
     let running = by.map(|by| Hist::start(&[&args as &[_], &["--by", by, "--top", "3"]].concat()));
-    let open = load(&lab, COUNT);
+    let open = connections(&lab, COUNT, 2, 3);
     let (_, summary) = tracer.stop();
     assert_eq!(summary["lost"], 0, "{summary}");
     for (by, mut running) in by.into_iter().zip(running) {
@@ -176,7 +151,7 @@ fn what_is_lost_is_counted_and_said() {
     let space = netns(lab.netns(Side::Client));
     let mut hist = Hist::start(&["--netns", &space, "--ring-size", "4096", "--by", "role"]);
     signal(hist.child.id(), nix::sys::signal::Signal::SIGSTOP);
-    let open = load(&lab, COUNT);
+    let open = connections(&lab, COUNT, 2, 3);
     signal(hist.child.id(), nix::sys::signal::Signal::SIGCONT);
     let lines = hist.stop();
     let all = &lines[0];

@@ -1,6 +1,9 @@
 //! Each flag of `export`, with each kind of value.
 
-use crate::{daemon::Daemon, support::netns};
+use crate::{
+    daemon::Daemon,
+    support::{connections, netns},
+};
 use nix::sys::signal::Signal;
 use std::net::Ipv6Addr;
 use tcptrace_lab::{Family, Lab, Side};
@@ -18,7 +21,7 @@ fn each_flag_does_what_it_says() {
 
     for label in ["port", "process", "container", "peer", "netns", "role"] {
         let daemon = Daemon::start(&["--netns", &space, "--label", label, "--label-top", "1"]);
-        crate::numbers::connections(&lab, 3);
+        connections(&lab, 3, 1, 0);
         // Both ends of three connections, and the listener.
         let labelled = format!(",{label}=\"");
         let metrics = daemon.metrics(|metrics| metrics.sum("tcptrace_closes_total", &labelled) == 7.0);
@@ -34,7 +37,7 @@ fn each_flag_does_what_it_says() {
     assert!(metrics.0.keys().all(|name| !name.contains("stuck")), "nobody has looked: {metrics:#?}");
 
     let filtered = Daemon::start(&["--netns", &space, "--port", "1"]);
-    crate::numbers::connections(&lab, 3);
+    connections(&lab, 3, 1, 0);
     let before = filtered.metrics(|_| true).of("tcptrace_process_cpu_seconds_total");
     // A later snapshot than the connections.
     let metrics = filtered.metrics(|metrics| metrics.of("tcptrace_process_cpu_seconds_total") > before);

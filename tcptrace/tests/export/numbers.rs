@@ -2,33 +2,11 @@
 
 use crate::{
     daemon::Daemon,
-    support::{netns, patiently},
+    support::{LIFE, connections, netns, patiently},
 };
 use nix::sys::signal::Signal;
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-};
+use std::{fs, net::TcpStream};
 use tcptrace_lab::{Family, Lab, Side, find};
-
-const PORT: u16 = 10_000;
-
-/// Opens, uses and closes connections on the loopback of a lab host: the client closes first.
-pub fn connections(lab: &Lab, count: u32) {
-    let run = move || {
-        let listener = TcpListener::bind(("127.0.0.1", PORT)).expect("a free port");
-        for _ in 0..count {
-            let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it connects");
-            let (mut server, _) = listener.accept().expect("it is there");
-            client.write_all(b"?").expect("sent");
-            server.read_exact(&mut [0]).expect("received");
-            drop(client);
-            assert_eq!(server.read(&mut [0]).expect("the end"), 0);
-        }
-    };
-    lab.run_in(Side::Client, run).expect("the host runs it");
-}
 
 #[test]
 #[ignore = "needs root: loads BPF programs and makes network namespaces"]
@@ -37,7 +15,7 @@ fn connections_are_counted_by_state_cause_and_group() {
     let lab = Lab::new(Family::V4).expect("a lab");
     let space = netns(lab.netns(Side::Client));
     let daemon = Daemon::start(&["--netns", &space, "--label", "port,role,peer"]);
-    connections(&lab, COUNT as u32);
+    connections(&lab, COUNT as u64, 1, 0);
     let time_wait = |role: &str| {
         let labels = r#"port="10000",role="ROLE",peer="127.0.0.1""#.replace("ROLE", role);
         format!(r#"tcptrace_sockets{{state="TIME_WAIT",{labels}}}"#)
@@ -49,18 +27,7 @@ fn connections_are_counted_by_state_cause_and_group() {
     let transitions = |from: &str, to: &str| {
         metrics.of(&format!(r#"tcptrace_transitions_total{{from="{from}",to="{to}"}}"#))
     };
-    for (from, to) in [
-        ("CLOSE", "SYN_SENT"),
-        ("SYN_SENT", "ESTABLISHED"),
-        ("LISTEN", "SYN_RECV"),
-        ("SYN_RECV", "ESTABLISHED"),
-        ("ESTABLISHED", "FIN_WAIT1"),
-        ("ESTABLISHED", "CLOSE_WAIT"),
-        ("FIN_WAIT1", "FIN_WAIT2"),
-        ("FIN_WAIT2", "CLOSE"),
-        ("CLOSE_WAIT", "LAST_ACK"),
-        ("LAST_ACK", "CLOSE"),
-    ] {
+    for (from, to) in LIFE {
         assert_eq!(transitions(from, to), COUNT, "{from} -> {to}: {metrics:#?}");
     }
     let inferred = r#"tcptrace_inferred_transitions_total{from="FIN_WAIT2",to="TIME_WAIT"}"#;
@@ -145,7 +112,7 @@ fn the_kernels_cost_is_told_while_it_is_measured() {
     fs::write(SWITCH, "0").expect("root may");
     daemon.metrics(|metrics| metrics.sum("tcptrace_bpf_runs_total", "") == 0.0);
     fs::write(SWITCH, "1").expect("root may");
-    connections(&lab, 20);
+    connections(&lab, 20, 1, 0);
     daemon.metrics(|metrics| {
         metrics.sum("tcptrace_bpf_runs_total", r#"program="state_"#) >= 200.0
             && metrics.sum("tcptrace_bpf_run_seconds_total", r#"program="state_"#) > 0.0

@@ -2,8 +2,7 @@
 
 use crate::{
     daemon::{Daemon, get},
-    numbers::connections,
-    support::{PATIENCE, netns, signal},
+    support::{PATIENCE, connections, netns, signal},
     tools::tool,
 };
 use nix::sys::signal::Signal;
@@ -94,7 +93,7 @@ fn scraped(native: bool) {
     let daemon = Daemon::start(&["--netns", &netns(lab.netns(Side::Client)), "--label", "port,role"]);
     let mut prometheus = Prometheus::start(daemon.address, native);
     prometheus.until("up", |up| up == 1.0);
-    connections(&lab, COUNT);
+    connections(&lab, COUNT.into(), 1, 0);
     let count = f64::from(COUNT);
     let exactly = |value: f64| value == count;
     prometheus.until(r#"tcptrace_transitions_total{from="SYN_SENT",to="ESTABLISHED"}"#, exactly);
@@ -139,7 +138,7 @@ fn a_prometheus_reads_native_histograms() {
 fn promtool_has_no_objections() {
     let lab = Lab::new(Family::V4).expect("a lab");
     let daemon = Daemon::start(&["--netns", &netns(lab.netns(Side::Client)), "--label", "port,role"]);
-    connections(&lab, 3);
+    connections(&lab, 3, 1, 0);
     daemon.metrics(|metrics| metrics.sum("tcptrace_closes_total", "") == 7.0);
     let (_, page) = daemon.get("/metrics", "*/*");
     let mut command = Command::new(tool("promtool"));

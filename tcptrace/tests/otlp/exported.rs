@@ -3,23 +3,17 @@
 use crate::{
     daemon::Daemon,
     receiver::{Got, Receiver, Reply},
-    support::{PATIENCE, netns},
+    support::{PATIENCE, connections, netns},
 };
 use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value},
     metrics::v1::{NumberDataPoint, metric::Data, number_data_point},
 };
-use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 use tcptrace::export::otlp::settings::Protocol;
 use tcptrace_lab::{Family, Lab, Side};
 
-const PORT: u16 = 10_000;
 /// What goes on even if nothing happens.
 const RESTLESS: [&str; 4] = [
     "tcptrace_process_cpu_seconds_total",
@@ -126,22 +120,6 @@ fn pushed(got: &Got) -> Series {
     series
 }
 
-/// Opens, uses and closes connections on the loopback of a lab host: the client closes first.
-fn connections(lab: &Lab, count: u32) {
-    let run = move || {
-        let listener = TcpListener::bind(("127.0.0.1", PORT)).expect("a free port");
-        for _ in 0..count {
-            let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it connects");
-            let (mut server, _) = listener.accept().expect("it is there");
-            client.write_all(b"?").expect("sent");
-            server.read_exact(&mut [0]).expect("received");
-            drop(client);
-            assert_eq!(server.read(&mut [0]).expect("the end"), 0);
-        }
-    };
-    lab.run_in(Side::Client, run).expect("the host runs it");
-}
-
 /// The next push that is as it should be.
 fn push(receiver: &Receiver, what: &str, is: impl Fn(&Series) -> bool) -> Series {
     let deadline = Instant::now() + PATIENCE;
@@ -176,7 +154,7 @@ fn what_is_pushed_is_what_is_served() {
         let mut args = vec!["--netns", &space, "--label", "port,role", "--otlp", &url];
         args.extend(["--otlp-protocol", name, "--otlp-interval", "1s"]);
         let daemon = Daemon::with(&args, &[(HISTOGRAMS, aggregation)]);
-        connections(&lab, COUNT);
+        connections(&lab, COUNT.into(), 1, 0);
         let closed = |series: &Series| transitions(series, "LAST_ACK", "CLOSE") == f64::from(COUNT);
         push(&receiver, "the end of the connections", closed);
         // Between two scrapes that are the same, a push is, too.
@@ -213,7 +191,7 @@ fn a_silent_receiver_holds_nothing_up() {
     let url = receiver.url();
     let args = ["--netns", &space, "--otlp", &url, "--otlp-interval", "1s"];
     let daemon = Daemon::with(&args, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "2500")]);
-    connections(&lab, 50);
+    connections(&lab, 50, 1, 0);
     let served = daemon.metrics(|metrics| {
         metrics.of("tcptrace_otlp_dropped_exports_total") >= 2.0
             && metrics.of(r#"tcptrace_transitions_total{from="LAST_ACK",to="CLOSE"}"#) == 50.0

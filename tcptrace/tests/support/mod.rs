@@ -4,12 +4,14 @@
 
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
+use tcptrace_lab::{Lab, Side};
 
 /// Long enough for a loaded machine; nothing waits that long unless it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,6 +111,44 @@ pub fn patiently(run: impl Fn()) {
         println!("attempt {attempt} failed; once more");
     }
     run();
+}
+
+/// Every pair of states of an orderly life, on either side.
+pub const LIFE: [(&str, &str); 10] = [
+    ("CLOSE", "SYN_SENT"),
+    ("SYN_SENT", "ESTABLISHED"),
+    ("LISTEN", "SYN_RECV"),
+    ("SYN_RECV", "ESTABLISHED"),
+    ("ESTABLISHED", "FIN_WAIT1"),
+    ("ESTABLISHED", "CLOSE_WAIT"),
+    ("FIN_WAIT1", "FIN_WAIT2"),
+    ("FIN_WAIT2", "CLOSE"),
+    ("CLOSE_WAIT", "LAST_ACK"),
+    ("LAST_ACK", "CLOSE"),
+];
+
+/// Opens, uses and closes connections on the loopback of a lab host, from port 10000 on to so many listeners, in turn: the
+/// client closes first, and its port is held by TIME_WAIT for a minute. Returns both ends of `open` more, which stay open.
+pub fn connections(lab: &Lab, count: u64, listeners: u16, open: u64) -> Vec<TcpStream> {
+    let run = move || {
+        let bind = |number| TcpListener::bind(("127.0.0.1", 10_000 + number)).expect("a free port");
+        let listeners: Vec<_> = (0..listeners).map(bind).collect();
+        let connect = |number: u64| {
+            let listener = &listeners[(number % listeners.len() as u64) as usize];
+            let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it connects");
+            (client, listener.accept().expect("it is there").0)
+        };
+        let mut byte = [0; 1];
+        for number in 0..count {
+            let (mut client, mut server) = connect(number);
+            client.write_all(b"?").expect("sent");
+            server.read_exact(&mut byte).expect("received");
+            drop(client);
+            assert_eq!(server.read(&mut byte).expect("the end"), 0);
+        }
+        (0..open).flat_map(|number| <[TcpStream; 2]>::from(connect(number))).collect()
+    };
+    lab.run_in(Side::Client, run).expect("the host runs it")
 }
 
 /// The program with these arguments.
