@@ -3,8 +3,7 @@
 use super::{
     block_on,
     collector::Collector,
-    feed::namespaces,
-    filter_args::FilterArgs,
+    filter_args::ScopeArgs,
     observer::{Plan, Show, observe},
     trace::{Format, quietly},
 };
@@ -28,9 +27,12 @@ use std::{
 /// What `--state` means here, as in `hist`.
 const STATES: &str = "States shown, and transitions from or to them, in any spelling";
 
+/// What `--netns` means here.
+const NETNS: &str = "Network namespace, as the recordings know it: net:[number]";
+
 /// Arguments of `diff`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(mut_arg("state", |state| state.help(STATES)), after_help = "Examples:\n  \
+#[command(mut_arg("state", |state| state.help(STATES)), mut_arg("netns", |netns| netns.help(NETNS)), after_help = "Examples:\n  \
     sudo tcptrace record -d 5m before.tct                  then change something, and:\n  \
     sudo tcptrace record -d 5m after.tct\n  \
     tcptrace diff before.tct after.tct                     without root, on any machine\n  \
@@ -43,10 +45,7 @@ pub struct Args {
     #[arg(value_name = "B")]
     b: PathBuf,
     #[command(flatten)]
-    filter: FilterArgs,
-    /// Network namespace, as the recordings know it: net:[number]
-    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
-    netns: Vec<String>,
+    scope: ScopeArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     format: Format,
@@ -60,7 +59,7 @@ pub struct Args {
 /// # Errors
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let mut filter = FilterSpec { netns: namespaces(&args.netns, true)?, ..args.filter.spec()? };
+    let mut filter = args.scope.spec(true)?;
     let states = std::mem::take(&mut filter.states);
     for path in [&args.a, &args.b] {
         if path.as_os_str() == "-" {

@@ -4,8 +4,7 @@ mod what;
 
 use super::{
     block_on,
-    feed::namespaces,
-    filter_args::named,
+    filter_args::present,
     observer::{Plan, Show, observe},
     trace::Format,
 };
@@ -19,7 +18,6 @@ use crate::{
     error::EXIT_OK,
     flow::{Entry, FlowId, What},
     run::{Origin, Started},
-    source::netns::Namespace,
     view::{self, ColorChoice, Lines, Palette},
     wall::Wall,
     wire,
@@ -73,11 +71,7 @@ pub struct Args {
 /// What is wrong, why, and what to type; also if there is no such connection.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.what.filter();
-    // One that is not there must not pass for one where nothing is wrong.
-    filter.netns = match args.from {
-        Some(_) => namespaces(&args.netns, true)?,
-        None => named(&args.netns)?.iter().map(Namespace::inode).collect(),
-    };
+    filter.netns = present(&args.netns, args.from.is_some())?;
     let make = |origin: &Origin, started: &Started| Teller {
         what: args.what.clone(),
         max: args.max,

@@ -1,8 +1,7 @@
 //! `tcptrace export`: a daemon that counts, for Prometheus and whoever reads its formats.
 
 use super::{
-    feed::namespaces,
-    filter_args::FilterArgs,
+    filter_args::ScopeArgs,
     observer::{Observer, Show},
     push::{Push, PushArgs},
     trace::AttachArgs,
@@ -60,10 +59,7 @@ pub struct Args {
     #[command(flatten)]
     push: PushArgs,
     #[command(flatten)]
-    filter: FilterArgs,
-    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
-    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
-    netns: Vec<String>,
+    scope: ScopeArgs,
     #[command(flatten)]
     attach: AttachArgs,
 }
@@ -122,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    let filter = FilterSpec { netns: namespaces(&args.netns, false)?, ..args.filter.spec()? };
+    let filter = args.scope.spec(false)?;
     if !filter.states.is_empty() {
         bail!(
             "export counts every state: --state is not one of its options; choose by the label `state` instead"

@@ -9,13 +9,12 @@ use crate::{
         tape::FileTape,
     },
     run::{Origin, Run, Signals, Sink, Started},
-    source::{filter::FilterSpec, live::Live, netns},
+    source::{filter::FilterSpec, live::Live},
     summary::Summary,
     tell,
 };
 use anyhow::Context;
 use std::{
-    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
     time::Duration,
@@ -157,21 +156,4 @@ pub fn beside(path: &Path, force: bool) -> Result<FileTape, CreateError> {
 pub fn owner() -> Option<(u32, u32)> {
     let of = |name| env::var(name).ok()?.parse().ok();
     nix::unistd::geteuid().is_root().then(|| of("SUDO_UID").zip(of("SUDO_GID"))).flatten()
-}
-
-/// Inode numbers of the namespaces of `--netns`. Those of a recording are known by number only.
-///
-/// # Errors
-/// What there is not.
-pub fn namespaces(texts: &[String], recorded: bool) -> anyhow::Result<BTreeSet<u32>> {
-    let number = |text: &str| text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok();
-    let find = |text: &String| match number(text) {
-        Some(number) if recorded => Ok(number),
-        None if recorded => Err(format!(
-            "{text:?}: a recording knows namespaces by number; give one as net:[4026531840]; `tcptrace stat --from FILE --all-netns --by netns --format json` lists them"
-        )),
-        _ => netns::find(text),
-    };
-    let found: Result<_, String> = texts.iter().map(find).collect();
-    found.map_err(anyhow::Error::msg).context("--netns")
 }

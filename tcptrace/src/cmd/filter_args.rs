@@ -4,7 +4,7 @@ use crate::{
     cli,
     source::{
         filter::{FilterSpec, Ports},
-        netns::Namespace,
+        netns::{self, Namespace},
     },
 };
 use anyhow::{Context, bail};
@@ -69,6 +69,55 @@ impl FilterArgs {
             states: self.state.clone(),
         })
     }
+}
+
+/// The same, and the namespaces that a trace is about.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ScopeArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
+    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
+    netns: Vec<String>,
+}
+
+impl ScopeArgs {
+    /// As [`FilterArgs::spec`], with the namespaces. `recorded`: those of a recording.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spec(&self, recorded: bool) -> anyhow::Result<FilterSpec> {
+        Ok(FilterSpec { netns: namespaces(&self.netns, recorded)?, ..self.filter.spec()? })
+    }
+}
+
+/// Inode numbers of the namespaces of `--netns`. Those of a recording are known by number only.
+///
+/// # Errors
+/// What there is not.
+fn namespaces(texts: &[String], recorded: bool) -> anyhow::Result<BTreeSet<u32>> {
+    let number = |text: &str| text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok();
+    let find = |text: &String| match number(text) {
+        Some(number) if recorded => Ok(number),
+        None if recorded => Err(format!(
+            "{text:?}: a recording knows namespaces by number; give one as net:[4026531840]; `tcptrace stat --from FILE --all-netns --by netns --format json` lists them"
+        )),
+        _ => netns::find(text),
+    };
+    let found: Result<_, String> = texts.iter().map(find).collect();
+    found.map_err(anyhow::Error::msg).context("--netns")
+}
+
+/// Inode numbers of namespaces that must be there: one that is not must not pass for one where nothing is wrong. Those of a
+/// recording are known by number only.
+///
+/// # Errors
+/// What there is not.
+pub fn present(texts: &[String], recorded: bool) -> anyhow::Result<BTreeSet<u32>> {
+    if recorded {
+        return namespaces(texts, true);
+    }
+    Ok(named(texts)?.iter().map(Namespace::inode).collect())
 }
 
 /// The namespaces of `--netns`, each once: by two names it is still one.

@@ -2,8 +2,8 @@
 
 use super::{
     collector::Collector,
-    feed::{Feed, FeedArgs, namespaces},
-    filter_args::FilterArgs,
+    feed::{Feed, FeedArgs},
+    filter_args::ScopeArgs,
     trace::{Choice, Format, Output, TraceArgs, hint_if_silent, quietly},
 };
 use crate::{
@@ -37,10 +37,7 @@ const STATES: &str =
     tcptrace hist --duration 10s --format json | jq 'select(.type == \"hist\") | .matrix'")]
 pub struct Args {
     #[command(flatten)]
-    filter: FilterArgs,
-    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
-    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
-    netns: Vec<String>,
+    scope: ScopeArgs,
     /// Command of the process that opened the connection; leaves out those whose owner is unknown, and counts from events
     #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
     comm: Vec<String>,
@@ -64,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let mut filter = filter(&args)?;
+    let mut filter = args.scope.spec(args.feed.from.is_some())?;
     let filtered = !args.comm.is_empty() || filter != FilterSpec::default();
     let states = std::mem::take(&mut filter.states);
     // Of a recording the kernel has counted more than what is chosen from it now.
@@ -86,11 +83,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         hint_if_silent(&summary, filtered);
         Ok(())
     })
-}
-
-fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    let netns = namespaces(&args.netns, args.feed.from.is_some())?;
-    Ok(FilterSpec { netns, ..args.filter.spec()? })
 }
 
 /// Collects, and tells at once what is to be told at once.

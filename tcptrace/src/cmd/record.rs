@@ -1,8 +1,8 @@
 //! `tcptrace record`: keeps what happens, for every view, later and elsewhere.
 
 use super::{
-    feed::{Feed, namespaces, owner},
-    filter_args::FilterArgs,
+    feed::{Feed, owner},
+    filter_args::ScopeArgs,
     trace::AttachArgs,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         tape::FileTape,
     },
     run::{Next, Sink, report::Resync},
-    source::{filter::FilterSpec, surroundings::Surroundings},
+    source::surroundings::Surroundings,
     summary::LostCounts,
     tell,
 };
@@ -45,10 +45,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    filter: FilterArgs,
-    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
-    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
-    netns: Vec<String>,
+    scope: ScopeArgs,
     #[command(flatten)]
     attach: AttachArgs,
 }
@@ -58,7 +55,7 @@ pub struct Args {
 /// # Errors
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let filter = FilterSpec { netns: namespaces(&args.netns, false)?, ..args.filter.spec()? };
+    let filter = args.scope.spec(false)?;
     if !filter.states.is_empty() {
         anyhow::bail!("a recording has every state: give --state to the command that shows it");
     }

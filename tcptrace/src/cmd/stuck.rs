@@ -2,8 +2,7 @@
 
 use super::{
     block_on,
-    feed::namespaces,
-    filter_args::{FilterArgs, named},
+    filter_args::{FilterArgs, present},
     observer::{Plan, Show, observe},
     trace::Format,
 };
@@ -15,7 +14,6 @@ use crate::{
     event::TcpState,
     flow::owner::Owner,
     run::{Origin, Started},
-    source::netns::Namespace,
     view::{self, ColorChoice, Palette},
     wall::Wall,
     wire,
@@ -77,11 +75,7 @@ pub struct Args {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut filter = args.filter.spec()?;
-    // One that is not there must not pass for one where nothing is wrong.
-    filter.netns = match args.from {
-        Some(_) => namespaces(&args.netns, true)?,
-        None => named(&args.netns)?.iter().map(Namespace::inode).collect(),
-    };
+    filter.netns = present(&args.netns, args.from.is_some())?;
     // A flow is judged by all its states: which are shown is decided at the end.
     let states = std::mem::take(&mut filter.states);
     let make = |origin: &Origin, _: &Started| Output {

@@ -1,8 +1,8 @@
 //! `tcptrace watch`: one line for each thing that happens.
 
 use super::{
-    feed::{Feed, FeedArgs, namespaces},
-    filter_args::FilterArgs,
+    feed::{Feed, FeedArgs},
+    filter_args::ScopeArgs,
     trace::{Choice, Format, Only, Output, TraceArgs, hint_if_silent, quietly},
 };
 use crate::{cli, source::filter::FilterSpec};
@@ -20,10 +20,7 @@ const STATES: &str = "States entered or left, in any spelling; with this, times 
     tcptrace watch --summary --duration 10s        counts only")]
 pub struct Args {
     #[command(flatten)]
-    filter: FilterArgs,
-    /// Network namespace: a name of `ip netns`, a pid, a file, or net:[number]
-    #[arg(long, value_name = "NETNS", help_heading = "Filter")]
-    netns: Vec<String>,
+    scope: ScopeArgs,
     /// Command of the process that opened the connection; hides those whose owner is unknown (the summary counts all)
     #[arg(long, value_parser = cli::comm, value_name = "COMMAND", help_heading = "Filter")]
     comm: Vec<String>,
@@ -50,7 +47,7 @@ pub struct Args {
 /// # Errors
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let filter = filter(&args)?;
+    let filter = args.scope.spec(args.feed.from.is_some())?;
     let filtered = !args.comm.is_empty() || filter != FilterSpec::default();
     let choice = Choice {
         only: args.only,
@@ -72,9 +69,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         hint_if_silent(&summary, filtered);
         Ok(())
     })
-}
-
-fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
-    let netns = namespaces(&args.netns, args.feed.from.is_some())?;
-    Ok(FilterSpec { netns, ..args.filter.spec()? })
 }

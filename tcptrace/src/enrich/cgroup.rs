@@ -107,6 +107,13 @@ impl Remembered {
     }
 
     fn find(&mut self, process: &Process) -> Option<Arc<Place>> {
+        // Nobody can be asked now: it is where it was.
+        if self.recorded
+            && let Some((known, place)) = self.by_process.get(&process.pid)
+            && **known == *process
+        {
+            return place.clone();
+        }
         let known = self.of(process.cgroup);
         match known {
             Some(place) if !place.is_root() => Some(place),

@@ -38,6 +38,19 @@ pub struct Who {
     pub owner: Option<Owner>,
 }
 
+impl Who {
+    /// The service's port, and whether that is the local one. `listened`: somebody listens on the local port there, which
+    /// tells where nothing else does.
+    pub fn service(&self, listened: bool) -> (bool, u16) {
+        let local = match self.role {
+            Role::Passive | Role::Listen => true,
+            Role::Active => false,
+            Role::Unknown => listened,
+        };
+        if local || self.ends.rport == 0 { (true, self.ends.lport) } else { (false, self.ends.rport) }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum What {

@@ -4,7 +4,7 @@ use super::Tally;
 use crate::{
     flow::{Role, Who},
     process::Process,
-    stat::by::{Key, Listeners, Why},
+    stat::by::{Key, Listeners, Top, Why},
 };
 use hashbrown::HashMap;
 use std::{cmp::Reverse, sync::Arc};
@@ -50,12 +50,10 @@ impl By {
         let listening = who.role == Role::Listen;
         let owner = who.owner.as_ref().map(|owner| &owner.process);
         match self {
-            Self::Port if listening || who.role == Role::Passive => Key::Local(ends.lport),
-            Self::Port if who.role == Role::Unknown && listeners.contains(&(who.netns, ends.lport)) => {
-                Key::Local(ends.lport)
-            }
-            Self::Port if ends.rport == 0 => Key::Local(ends.lport),
-            Self::Port => Key::Remote(ends.rport),
+            Self::Port => match who.service(listeners.contains(&(who.netns, ends.lport))) {
+                (true, port) => Key::Local(port),
+                (false, port) => Key::Remote(port),
+            },
             Self::Peer if listening => Key::None(Why::Listening),
             Self::Peer => Key::Peer(ends.remote().ip()),
             Self::Netns => Key::Netns(who.netns),
@@ -97,17 +95,6 @@ pub struct Groups {
     folded: bool,
 }
 
-/// The largest groups, and the rest together.
-#[derive(Clone, Debug)]
-pub struct Top {
-    /// The largest first; equal ones in the order of their names.
-    pub groups: Vec<(Key, Tally)>,
-    /// How many groups are in `others`; `None`: so many that they were not kept apart.
-    pub more: Option<usize>,
-    /// What is in no group of `groups`.
-    pub others: Tally,
-}
-
 impl Groups {
     /// Changes the tally of a group.
     pub fn change(&mut self, key: Key, change: &dyn Fn(&mut Tally)) {
@@ -145,14 +132,8 @@ impl Groups {
     }
 
     /// The `most` largest groups.
-    pub fn top(self, most: usize) -> Top {
-        let mut groups: Vec<_> = self.known.into_iter().collect();
-        groups.sort_by_cached_key(|(key, tally)| (Reverse(tally.weight()), key.order()));
-        let rest = groups.split_off(most.min(groups.len()));
-        let more = (!self.folded).then_some(rest.len());
-        let mut others = self.beyond;
-        rest.iter().for_each(|(_, tally)| others.merge(tally));
-        Top { groups, more, others }
+    pub fn top(self, most: usize) -> Top<Tally> {
+        Top::of(self.known, most, self.beyond, !self.folded, Tally::weight, Tally::merge)
     }
 }
 

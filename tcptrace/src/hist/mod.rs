@@ -14,9 +14,9 @@ pub use tally::{Row, Tally, Times};
 use crate::{
     event::TcpState,
     flow::{Entry, Known, What, owner::Source, totals::Matrix},
-    stat::by::Listeners,
+    stat::by::{Listeners, Top},
 };
-use group::{Groups, Top};
+use group::Groups;
 
 /// Who listens is remembered for so many ports.
 const MAX_LISTENERS: usize = 65_536;
@@ -39,7 +39,7 @@ pub struct Report {
     /// `true`: the kernel counted the events of `all`; `false`: we did, as in every group.
     pub counted_by_kernel: bool,
     /// By what, and the groups.
-    pub groups: Option<(By, Top)>,
+    pub groups: Option<(By, Top<Tally>)>,
 }
 
 impl Hist {

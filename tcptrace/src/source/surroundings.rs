@@ -44,6 +44,13 @@ pub struct Space {
     pub settings: Settings,
 }
 
+impl Space {
+    /// What its files said.
+    pub fn new(namespace: &Namespace, sockstat: Sockstat, settings: Settings) -> Self {
+        Self { netns: namespace.inode(), label: namespace.label(), sockstat, settings }
+    }
+}
+
 /// This machine, now.
 pub struct LiveSurroundings {
     namespaces: Namespaces,
@@ -85,8 +92,7 @@ impl Surroundings for LiveSurroundings {
     fn spaces(&mut self) -> Vec<Space> {
         let of = |namespace: &Namespace| {
             let (sockstat, settings) = namespace.enter(|| (Sockstat::read(), Settings::read())).ok()?;
-            let (netns, label) = (namespace.inode(), namespace.label());
-            Some(Space { netns, label, sockstat: sockstat.ok()?, settings })
+            Some(Space::new(namespace, sockstat.ok()?, settings))
         };
         self.namespaces.found.iter().filter_map(of).collect()
     }

@@ -182,15 +182,34 @@ pub struct Groups {
     beyond: Tally,
 }
 
-/// The largest groups, and the rest together.
+/// The largest groups, each with its tally, and the rest together.
 #[derive(Clone, Debug)]
-pub struct Top {
+pub struct Top<T> {
     /// The largest first; equal ones in the order of their names.
-    pub groups: Vec<(Key, Tally)>,
+    pub groups: Vec<(Key, T)>,
     /// How many groups are in `others`; `None`: so many that they were not kept apart.
     pub more: Option<usize>,
     /// What is in no group of `groups`.
-    pub others: Tally,
+    pub others: T,
+}
+
+impl<T> Top<T> {
+    /// The `most` largest by `weight`. `beyond`: what is in none of them; `apart`: no group is in there.
+    pub fn of(
+        groups: HashMap<Key, T>,
+        most: usize,
+        beyond: T,
+        apart: bool,
+        weight: impl Fn(&T) -> u64,
+        merge: impl Fn(&mut T, &T),
+    ) -> Self {
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_cached_key(|(key, tally)| (Reverse(weight(tally)), key.order()));
+        let rest = groups.split_off(most.min(groups.len()));
+        let mut others = beyond;
+        rest.iter().for_each(|(_, tally)| merge(&mut others, tally));
+        Self { groups, more: apart.then_some(rest.len()), others }
+    }
 }
 
 impl Groups {
@@ -204,14 +223,9 @@ impl Groups {
     }
 
     /// The `most` largest groups.
-    pub fn top(self, most: usize) -> Top {
-        let mut groups: Vec<_> = self.tallies.into_iter().collect();
-        groups.sort_by_cached_key(|(key, tally)| (Reverse(tally.total()), key.order()));
-        let rest = groups.split_off(most.min(groups.len()));
-        let more = (self.beyond.total() == 0).then_some(rest.len());
-        let mut others = self.beyond;
-        rest.iter().for_each(|(_, tally)| others.merge(tally));
-        Top { groups, more, others }
+    pub fn top(self, most: usize) -> Top<Tally> {
+        let apart = self.beyond.total() == 0;
+        Top::of(self.tallies, most, self.beyond, apart, Tally::total, Tally::merge)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is used of what the kernel allows.
 
-use crate::source::counters::{Settings, Sockstat};
+use crate::source::{counters::Settings, surroundings::Space};
 
 /// So many of at most so many; `None`: it cannot be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,17 +29,6 @@ pub struct Memory {
     pub marks: Option<[u64; 3]>,
 }
 
-/// What is known of one namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Space {
-    /// Its inode number.
-    pub netns: u32,
-    /// How many sockets there are, by the kernel's own count.
-    pub sockstat: Sockstat,
-    /// What it allows.
-    pub settings: Settings,
-}
-
 /// Use against limits. All of it is about whole namespaces or the whole machine, whatever a filter says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -66,7 +55,7 @@ impl Limits {
             })
             .collect();
         timewait.sort_by_key(|(netns, of)| (std::cmp::Reverse((of.percent(), of.used)), *netns));
-        let own = spaces.first().copied().unwrap_or_default();
+        let own = spaces.first().cloned().unwrap_or_default();
         let in_use: Option<u64> = spaces.iter().map(|space| space.sockstat.in_use).sum();
         let no_state = own.sockstat.allocated.zip(in_use).map(|(all, held)| all.saturating_sub(held));
         Self {
@@ -81,6 +70,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::counters::Sockstat;
 
     fn space(netns: u32, timewait: u64, limit: u64) -> Space {
         let sockstat = Sockstat {
@@ -91,7 +81,7 @@ mod tests {
             memory_pages: Some(259),
         };
         let settings = Settings { max_tw_buckets: Some(limit), ..Settings::default() };
-        Space { netns, sockstat, settings }
+        Space { netns, label: String::new(), sockstat, settings }
     }
 
     #[test]

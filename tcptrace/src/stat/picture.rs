@@ -76,7 +76,7 @@ pub struct Picture {
     /// Counted by state.
     pub all: Tally,
     /// Grouped, where that was asked for.
-    pub groups: Option<(By, Top)>,
+    pub groups: Option<(By, Top<Tally>)>,
     /// The listeners' queues, the fullest first.
     pub queues: Vec<Queue>,
     /// Listeners whose queues were not kept.

@@ -3,10 +3,8 @@
 use super::{Duration, Palette};
 use crate::{
     event::TcpState,
-    hist::{
-        Dwell, Report, Row, Tally, Times,
-        group::{By, Top},
-    },
+    hist::{By, Dwell, Report, Row, Tally, Times},
+    stat::by::Top,
     summary::Summary,
 };
 use std::io::{self, Write};
@@ -116,7 +114,7 @@ impl Page<'_> {
         self.states.is_empty() || self.states.contains(&state)
     }
 
-    fn groups(&self, out: &mut impl Write, by: By, top: &Top) -> io::Result<()> {
+    fn groups(&self, out: &mut impl Write, by: By, top: &Top<Tally>) -> io::Result<()> {
         let strong = self.palette.strong;
         for (key, tally) in &top.groups {
             let guess = if tally.guesses > 0 && matches!(by, By::Process | By::Container) { "?" } else { "" };

@@ -108,12 +108,12 @@ fn queue(queue: &Queue) -> Value {
     })
 }
 
-fn groups(top: &Top) -> Vec<Value> {
+fn groups(top: &Top<Tally>) -> Vec<Value> {
     top.groups.iter().map(|(key, of)| with(json!({ "key": group(key) }), tally(of))).collect()
 }
 
 /// What is in no group of its own; also where that is nothing, so that a reader can always add it.
-fn others(top: &Top) -> Value {
+fn others(top: &Top<Tally>) -> Value {
     with(json!({ "groups": top.more }), tally(&top.others))
 }
 

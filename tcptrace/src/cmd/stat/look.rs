@@ -10,11 +10,11 @@ use crate::{
         live::boot_time_ns,
         netns::Namespace,
         sockdiag::{Detail, Query, SockDiag, States},
-        surroundings::machine_settings,
+        surroundings::{Space, machine_settings},
     },
     stat::{
         by::{By, Listeners},
-        limits::{Limits, Space},
+        limits::Limits,
         picture::{Count, Picture},
         rates::{Reading, Values},
         report::Report,
@@ -100,7 +100,7 @@ impl Looker {
         let mut notes = found.notes;
         notes.extend(known.notes);
         self.note_filter(&picture, &mut notes);
-        let spaces: Vec<_> = files.iter().map(|files| files.space).collect();
+        let spaces: Vec<_> = files.iter().map(|files| files.space.clone()).collect();
         let first = first_settings(&spaces);
         if first.max_orphans.is_none() {
             notes.push(
@@ -204,7 +204,7 @@ fn read(namespace: &Namespace) -> anyhow::Result<Files> {
     let (counters, sockstat, settings) = files;
     let sockstat = sockstat.context("cannot read /proc/net/sockstat")?;
     let values = Values::new(&counters.context("cannot read /proc/net/snmp and /proc/net/netstat")?);
-    Ok(Files { space: Space { netns: namespace.inode(), sockstat, settings }, values })
+    Ok(Files { space: Space::new(namespace, sockstat, settings), values })
 }
 
 /// Hands out the sockets of a namespace, a batch at a time.

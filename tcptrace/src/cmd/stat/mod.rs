@@ -7,8 +7,7 @@ mod ticks;
 mod tracing;
 
 use super::{
-    feed::namespaces,
-    filter_args::{FilterArgs, named},
+    filter_args::{FilterArgs, named, present},
     trace::Format,
 };
 use crate::{
@@ -105,7 +104,7 @@ fn replayed(args: &Args, path: &Path, filter: FilterSpec) -> anyhow::Result<()> 
         // As without a recording: one's own, if it was traced.
         (false, []) if started.netns == 0 => Default::default(),
         (false, []) => [started.netns].into(),
-        (false, named) => namespaces(named, true)?,
+        (false, named) => present(named, true)?,
     };
     let wanted = Wanted {
         filter: FilterSpec { netns, ..filter },

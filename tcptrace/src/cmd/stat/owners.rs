@@ -8,23 +8,19 @@ use crate::{
     stat::by::{By, Owners},
 };
 use hashbrown::HashMap;
-use std::{
-    cell::{RefCell, RefMut},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, sync::Arc};
 
 /// Finds owners again and again.
 #[derive(Default)]
 pub struct Finder {
     holders: Option<HolderSource>,
-    places: Rc<RefCell<Places>>,
+    places: Places,
 }
 
 /// What was found, and what was not.
 pub struct Known {
     holders: Option<Holders>,
-    places: Rc<RefCell<Places>>,
+    places: Places,
     /// Names by cgroup and by pid: a service has many sockets.
     names: RefCell<HashMap<Of, Option<Arc<str>>>>,
     /// Why something is missing.
@@ -55,17 +51,23 @@ impl Finder {
             }
             holders
         });
-        Known { holders, places: Rc::clone(&self.places), names: RefCell::default(), notes }
+        Known { holders, places: self.places.clone(), names: RefCell::default(), notes }
     }
 }
 
 impl Known {
+    /// As a recording has them: holders by inode of the socket.
+    pub fn recorded(holders: impl IntoIterator<Item = (u32, Holder)>, places: Places) -> Self {
+        let holders = Some(Holders::known(holders));
+        Self { holders, places, names: RefCell::default(), notes: Vec::new() }
+    }
+
     /// Asks once for each.
-    fn name(&self, of: Of, look: impl FnOnce(RefMut<'_, Places>) -> Option<Arc<str>>) -> Option<Arc<str>> {
+    fn name(&self, of: Of, look: impl FnOnce(&Places) -> Option<Arc<str>>) -> Option<Arc<str>> {
         if let Some(name) = self.names.borrow().get(&of) {
             return name.clone();
         }
-        let name = look(self.places.borrow_mut());
+        let name = look(&self.places);
         self.names.borrow_mut().insert(of, name.clone());
         name
     }
@@ -89,30 +91,5 @@ impl Owners for Known {
                 places.find(&process).map(|place| place.name().into())
             })
         })
-    }
-}
-
-/// Whose the sockets of a recording were.
-pub struct Held {
-    holders: HashMap<u32, Holder>,
-    places: Places,
-}
-
-impl Held {
-    /// By inode of the socket.
-    pub fn new(holders: HashMap<u32, Holder>, places: Places) -> Self {
-        Self { holders, places }
-    }
-}
-
-impl Owners for Held {
-    fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
-        self.holders.get(&sight.inode).map(|holder| Arc::clone(&holder.process))
-    }
-
-    fn container(&self, sight: &Sight) -> Option<Arc<str>> {
-        let by_cgroup = sight.cgroup.and_then(|id| self.places.of(id)).filter(|place| !place.is_root());
-        let place = by_cgroup.or_else(|| self.places.of_owner(&self.process(sight)?));
-        place.map(|place| place.name().into())
     }
 }

@@ -1,6 +1,6 @@
 //! Reports of a recording: one for each list of all sockets in it.
 
-use super::{Output, owners::Held};
+use super::{Output, owners::Known};
 use crate::{
     enrich::Places,
     event::TcpState,
@@ -10,7 +10,7 @@ use crate::{
     source::{filter::FilterSpec, holders::Holder, surroundings::Surroundings},
     stat::{
         by::{By, Listeners},
-        limits::{Limits, Space},
+        limits::Limits,
         picture::Count,
         rates::{Reading, Traced, Values},
         report::{Interval, Report},
@@ -87,7 +87,7 @@ impl Reports {
     }
 
     fn report(&mut self, surroundings: &mut dyn Surroundings) -> (Report, Reading) {
-        let known = Held::new(std::mem::take(&mut self.holders), self.places.clone());
+        let known = Known::recorded(std::mem::take(&mut self.holders), self.places.clone());
         let sights = std::mem::take(&mut self.sights);
         let listeners = sights.iter().filter(|(sight, _)| sight.state == TcpState::Listen);
         let listeners: Listeners = listeners.map(|(sight, _)| (sight.netns, sight.ends.lport)).collect();
@@ -101,10 +101,6 @@ impl Reports {
         let mut found = surroundings.spaces();
         found.retain(|space| self.of_netns(space.netns));
         found.sort_by_key(|space| space.netns);
-        let spaces: Vec<_> = found
-            .iter()
-            .map(|space| Space { netns: space.netns, sockstat: space.sockstat, settings: space.settings })
-            .collect();
         let mut counters: Vec<_> = surroundings
             .counters()
             .into_iter()
@@ -113,10 +109,11 @@ impl Reports {
             .collect();
         counters.sort_by_key(|(netns, _)| *netns);
         let reading = Reading(counters);
+        let limits = Limits::new(&found, surroundings.whole().1, self.wanted.filter.netns.is_empty());
         let report = Report {
             spaces: found.into_iter().map(|space| (space.netns, space.label)).collect(),
             picture,
-            limits: Limits::new(&spaces, surroundings.whole().1, self.wanted.filter.netns.is_empty()),
+            limits,
             filtered: FilterSpec { netns: Default::default(), ..self.wanted.filter.clone() }
                 != FilterSpec::default(),
             counters: reading.sum(),

@@ -5,9 +5,10 @@ use crate::{
     flow::{Entry, FlowId, Known, Role, What, Who},
     process::Process,
     sight::Sight,
+    stat::by::Listeners,
 };
 use clap::ValueEnum;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use tcptrace_common::state::TcpState;
 
@@ -72,8 +73,7 @@ pub struct Labels {
     names: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, u32>,
     places: Places,
-    /// Namespace and port.
-    listeners: HashSet<(u32, u16)>,
+    listeners: Listeners,
 }
 
 impl Labels {
@@ -91,7 +91,7 @@ impl Labels {
             by_name: HashMap::from([(Arc::clone(&unknown), 0)]),
             names: vec![unknown],
             places: Places::new(),
-            listeners: HashSet::new(),
+            listeners: Listeners::new(),
         }
     }
 
@@ -167,12 +167,7 @@ impl Labels {
         if who.id == FlowId::None && !listened {
             return 0;
         }
-        let local = match who.role {
-            Role::Passive | Role::Listen => true,
-            Role::Active => false,
-            Role::Unknown => listened,
-        };
-        if local || who.ends.rport == 0 { who.ends.lport } else { who.ends.rport }
+        who.service(listened).1
     }
 
     fn container(&mut self, process: &Arc<Process>) -> u32 {
