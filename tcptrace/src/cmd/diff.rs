@@ -8,8 +8,8 @@ use super::{
     trace::{Format, quietly},
 };
 use crate::{
-    diagnose::{Diagnosis, Scene},
-    diff::{Diff, Found, Side},
+    diagnose::{Diagnosis, Found, Scene},
+    diff::{Diff, Side},
     record::playback::Playback,
     source::filter::FilterSpec,
     view::{self, ColorChoice, Palette},
@@ -125,12 +125,7 @@ struct Findings(BTreeMap<&'static str, Found>);
 
 impl Show for Findings {
     fn show(&mut self, _: &Scene, diagnosis: Diagnosis, _: &[String]) -> io::Result<()> {
-        self.0.clear();
-        for finding in diagnosis.findings {
-            let found = self.0.entry(finding.name).or_default();
-            found.count += finding.count;
-            found.oldest_ns = found.oldest_ns.max(finding.age.map(|age| age.ns));
-        }
+        self.0 = diagnosis.by_name();
         Ok(())
     }
 }

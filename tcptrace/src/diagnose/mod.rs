@@ -24,6 +24,7 @@ pub use scene::{Around, Counted, Machine, Scene, Traced};
 use crate::{event::TcpState, flow::Span, sight::Kind};
 use limits::{Limit, Past, past};
 use rules::half_open::Trouble;
+use std::collections::BTreeMap;
 
 /// A rule: what it is called, what it is about, how it judges.
 pub struct Rule {
@@ -53,6 +54,28 @@ pub struct Diagnosis {
     pub on_the_way: Vec<OnTheWay>,
     /// Sockets past the limit of which no rule says anything.
     pub unexplained: u64,
+}
+
+/// Sockets of one finding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many.
+    pub count: u64,
+    /// The age of the oldest, in nanoseconds, or at least that; `None`: nothing tells.
+    pub oldest_ns: Option<u64>,
+}
+
+impl Diagnosis {
+    /// How many sockets each finding stands for.
+    pub fn by_name(&self) -> BTreeMap<&'static str, Found> {
+        let mut by_name: BTreeMap<_, Found> = BTreeMap::new();
+        for finding in &self.findings {
+            let found = by_name.entry(finding.name).or_default();
+            found.count += finding.count;
+            found.oldest_ns = found.oldest_ns.max(finding.age.map(|age| age.ns));
+        }
+        by_name
+    }
 }
 
 /// Sockets of one state that are not stuck, or not known to be.

@@ -2,6 +2,7 @@
 //! are equally long. Pure.
 
 use crate::{
+    diagnose::Found,
     event::TcpState,
     hist::{Report, Row, Tally, Times, tally::Pair},
     stat::ORDER,
@@ -39,15 +40,6 @@ pub struct Side {
     pub findings: Result<BTreeMap<&'static str, Found>, String>,
     /// What is wrong with it, for people.
     pub flaws: Vec<String>,
-}
-
-/// Sockets of one finding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// How many.
-    pub count: u64,
-    /// The age of the oldest, in nanoseconds, or at least that; `None`: nothing tells.
-    pub oldest_ns: Option<u64>,
 }
 
 /// Something that is clearly not the same.

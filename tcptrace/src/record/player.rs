@@ -123,7 +123,7 @@ impl Player {
         match self.decoder.decode(copy, self.slept_ns) {
             Ok(mut event) => {
                 self.join(event.head().time_ns);
-                self.now_ns = self.now_ns.max(event.head().time_ns);
+                self.moves_to(event.head().time_ns);
                 if self.filter.admits(&mut event) {
                     sink.record(bytes, self.slept_ns);
                     self.core.event(&event);
@@ -145,70 +145,68 @@ impl Player {
     }
 
     fn frame(&mut self, frame: Frame, sink: &mut impl Sink) -> io::Result<Next> {
-        let input = match &frame {
+        match frame {
             // The same at the head of each file.
-            Frame::Started(_) => return Ok(Next::Continue),
+            Frame::Started(_) => {}
             Frame::Joined { counters, lost, .. } => {
-                (self.base, self.lost_before) = (counters.clone(), *lost);
+                (self.base, self.lost_before) = (counters, lost);
                 (self.joins, self.joined) = (true, true);
-                return Ok(Next::Continue);
             }
-            Frame::Slept(slept_ns) => {
-                self.slept_ns = *slept_ns;
-                return Ok(Next::Continue);
-            }
-            Frame::Place(place) => {
-                self.learn(place);
-                return Ok(Next::Continue);
-            }
-            Frame::Details(netns, details) => {
-                self.recorded.detailed(*netns, details);
-                return Ok(Next::Continue);
-            }
+            Frame::Slept(slept_ns) => self.slept_ns = slept_ns,
+            Frame::Place(place) => self.learn(&place),
+            Frame::Details(netns, details) => self.recorded.detailed(netns, &details),
             Frame::HandedOver => return self.core.hand_over(sink),
-            Frame::Tick(now_ns) => Input::Tick { now_ns: *now_ns },
-            Frame::Ask { now_ns, most } => Input::Ask { now_ns: *now_ns, most: *most as usize },
-            Frame::Answers { now_ns, answers } => Input::Answers { now_ns: *now_ns, answers },
-            Frame::Overdue(now_ns) => Input::Overdue { now_ns: *now_ns },
-            Frame::Settings(settings) => Input::Settings(settings),
-            Frame::Looking(_) => Input::Looking,
-            Frame::Unseen { covered, began_ns } => Input::Unseen { covered, began_ns: *began_ns },
-            Frame::States(now_ns) => Input::States { now_ns: *now_ns },
-            Frame::End(now_ns) => Input::End { now_ns: *now_ns },
-            Frame::Looked { now_ns, round, .. } => Input::Looked { now_ns: *now_ns, round: *round },
+            Frame::Tick(now_ns) => {
+                self.join(now_ns);
+                self.moves_to(now_ns);
+                return self.input(&Input::Tick { now_ns }, sink);
+            }
+            Frame::Ask { now_ns, most } => {
+                return self.input(&Input::Ask { now_ns, most: most as usize }, sink);
+            }
+            Frame::Answers { now_ns, answers } => {
+                return self.input(&Input::Answers { now_ns, answers: &answers }, sink);
+            }
+            Frame::Overdue(now_ns) => return self.input(&Input::Overdue { now_ns }, sink),
+            Frame::Settings(settings) => return self.input(&Input::Settings(&settings), sink),
+            // Views ask only inside of the call: what they may ask is there before.
+            Frame::Looking(namespaces) => {
+                self.recorded.looking(*namespaces);
+                return self.input(&Input::Looking, sink);
+            }
+            Frame::Sights { taken, mut sights, holders } => {
+                self.moves_to(taken.to_ns);
+                sights.retain(|sight| self.filter.matches(sight));
+                let holders = Holders::known(holders);
+                return self.input(&Input::Sights { taken, sights: &sights, holders: &holders }, sink);
+            }
+            Frame::Unseen { covered, began_ns } => {
+                return self.input(&Input::Unseen { covered: &covered, began_ns }, sink);
+            }
+            Frame::Looked { now_ns, round, around } => {
+                self.recorded.looked(*around);
+                self.moves_to(now_ns);
+                return self.input(&Input::Looked { now_ns, round }, sink);
+            }
+            Frame::States(now_ns) => return self.input(&Input::States { now_ns }, sink),
             Frame::Counted { now_ns, counters, lost, last } => {
-                return self.counted(*now_ns, counters, *lost, *last, sink);
+                return self.counted(now_ns, &counters, lost, last, sink);
             }
-            Frame::Sights { .. } => return self.sights(frame, sink),
-        };
-        if let Input::Tick { now_ns } = input {
-            self.join(now_ns);
-        }
-        match input {
-            Input::Tick { now_ns } | Input::Looked { now_ns, .. } | Input::End { now_ns } => {
-                self.now_ns = self.now_ns.max(now_ns);
+            Frame::End(now_ns) => {
+                self.ended_ns = Some(now_ns);
+                self.moves_to(now_ns);
+                return self.input(&Input::End { now_ns }, sink);
             }
-            _ => {}
         }
-        if let Input::End { now_ns } = input {
-            self.ended_ns = Some(now_ns);
-        }
-        // Views ask only inside of the call: what they may ask is there before.
-        match &frame {
-            Frame::Looking(namespaces) => self.recorded.looking((**namespaces).clone()),
-            Frame::Looked { around, .. } => self.recorded.looked((**around).clone()),
-            _ => {}
-        }
-        self.core.take(&input, &mut self.recorded, sink)
+        Ok(Next::Continue)
     }
 
-    fn sights(&mut self, frame: Frame, sink: &mut impl Sink) -> io::Result<Next> {
-        let Frame::Sights { taken, mut sights, holders } = frame else { return Ok(Next::Continue) };
-        self.now_ns = self.now_ns.max(taken.to_ns);
-        sights.retain(|sight| self.filter.matches(sight));
-        let holders = Holders::known(holders);
-        let input = Input::Sights { taken, sights: &sights, holders: &holders };
-        self.core.take(&input, &mut self.recorded, sink)
+    fn input(&mut self, input: &Input<'_>, sink: &mut impl Sink) -> io::Result<Next> {
+        self.core.take(input, &mut self.recorded, sink)
+    }
+
+    fn moves_to(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
     }
 
     /// With a filter of its own, the kernel's matrix is about more than what is shown.
@@ -220,7 +218,7 @@ impl Player {
         last: bool,
         sink: &mut impl Sink,
     ) -> io::Result<Next> {
-        self.now_ns = self.now_ns.max(now_ns);
+        self.moves_to(now_ns);
         self.counters = counters.since(&self.base);
         self.lost = lost.since(&self.lost_before);
         let lost = self.lost;
@@ -269,7 +267,7 @@ impl Player {
         let now_ns = self.now_ns;
         self.core.hand_over(sink)?;
         if self.ended_ns.is_none() {
-            self.core.take(&Input::End { now_ns }, &mut self.recorded, sink)?;
+            self.input(&Input::End { now_ns }, sink)?;
             self.core.hand_over(sink)?;
         }
         if !self.last {

@@ -5,7 +5,8 @@ use super::{
     hist::{TITLES, columns, line_with, of_times, some},
 };
 use crate::{
-    diff::{Change, Diff, Found, Side},
+    diagnose::Found,
+    diff::{Change, Diff, Side},
     event::TcpState,
 };
 use std::io::{self, Write};

@@ -5,7 +5,8 @@ use super::{
     plain,
 };
 use crate::{
-    diff::{Change, Diff, Found, Side},
+    diagnose::Found,
+    diff::{Change, Diff, Side},
     event::TcpState,
     wall::Wall,
 };

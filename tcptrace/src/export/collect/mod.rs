@@ -14,7 +14,7 @@ pub use own::Own;
 
 use super::model::*;
 use crate::{
-    diagnose::{Diagnosis, RULES},
+    diagnose::{Diagnosis, Found, RULES},
     flow::{Entry, What, totals::Matrix},
     hist::Spells,
     run::{
@@ -75,8 +75,8 @@ pub struct Collector {
 
 /// What the last look came to.
 struct Stuck {
-    /// By name: sockets, and the longest age in nanoseconds.
-    findings: BTreeMap<&'static str, (u64, Option<u64>)>,
+    /// Of every rule, those that found nothing included.
+    findings: BTreeMap<&'static str, Found>,
     unexplained: u64,
 }
 
@@ -103,12 +103,8 @@ impl Collector {
 
     /// What a look at all sockets came to.
     pub fn diagnosed(&mut self, diagnosis: &Diagnosis) {
-        let mut findings: BTreeMap<_, _> = RULES.iter().map(|rule| (rule.name, (0, None))).collect();
-        for finding in &diagnosis.findings {
-            let (count, oldest) = findings.entry(finding.name).or_default();
-            *count += finding.count;
-            *oldest = (*oldest).max(finding.age.map(|age| age.ns));
-        }
+        let mut findings: BTreeMap<_, _> = RULES.iter().map(|rule| (rule.name, Found::default())).collect();
+        findings.extend(diagnosis.by_name());
         self.stuck = Some(Stuck { findings, unexplained: diagnosis.unexplained });
     }
 
@@ -148,7 +144,7 @@ impl Collector {
         self.groups.show(self.began_ns, shown);
         shown.group(Vec::new(), None);
         if let Some(stuck) = &self.stuck {
-            for (name, (count, oldest_ns)) in &stuck.findings {
+            for (name, Found { count, oldest_ns }) in &stuck.findings {
                 shown.add(&STUCK, [(*name).into()], Value::Number(*count as f64));
                 if let Some(ns) = oldest_ns {
                     shown.add(&STUCK_AGE, [(*name).into()], Value::Number(seconds(*ns)));
