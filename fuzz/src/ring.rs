@@ -25,6 +25,7 @@ const SIZES: [usize; abi::KINDS] = [
     size_of::<abi::Retransmit>(),
     size_of::<abi::Object>(),
     size_of::<abi::Accept>(),
+    size_of::<abi::Established>(),
 ];
 /// Steps after those that are a record of a kind: any bytes, a moment, a loss.
 const RAW: u8 = abi::KINDS as u8;

@@ -2,7 +2,7 @@
 //! written by the kernel programs and one read by user space cannot disagree.
 //!
 //! Records have different sizes: a plain transition is 72 bytes, one with its process 112, a close with the
-//! connection's last numbers 184, the end of a socket 32. The kind is the first byte.
+//! connection's last numbers 184, the end of a handshake 80, the end of a socket 32. The kind is the first byte.
 
 use crate::address::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -31,10 +31,12 @@ pub enum Kind {
     Object = 8,
     /// [`Accept`]: a program took a connection out of the accept queue, as a function probe saw it.
     Accept = 9,
+    /// [`Established`]: the change of SYN_RECV to ESTABLISHED, with what tells when the handshake began.
+    Established = 10,
 }
 
 /// How many kinds of record there are.
-pub const KINDS: usize = 10;
+pub const KINDS: usize = 11;
 
 impl Kind {
     /// Every kind, in the order of their numbers.
@@ -49,6 +51,7 @@ impl Kind {
         Self::RetransmitCall,
         Self::Object,
         Self::Accept,
+        Self::Established,
     ];
 
     /// The kind whose records start with this byte.
@@ -59,7 +62,7 @@ impl Kind {
     /// The word users see where records of this kind were lost.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Transition | Self::OwnedTransition | Self::Close => "transition",
+            Self::Transition | Self::OwnedTransition | Self::Close | Self::Established => "transition",
             Self::Retransmit | Self::RetransmitCall => "retransmit",
             Self::SynAck => "syn-ack",
             Self::Reset => "reset",
@@ -231,6 +234,19 @@ pub struct Close {
     pub numbers: LastNumbers,
 }
 
+/// The change of SYN_RECV to ESTABLISHED. The kernel measures the round trip of the SYN-ACK before it (tcp_check_req,
+/// read in 5.10 to 7.3): the child is made when its handshake ends, and this tells when it began.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Established {
+    /// The change.
+    pub head: Header,
+    /// Round-trip time of the SYN-ACK in microseconds; 0: not measured, or not read.
+    pub srtt_us: u32,
+    /// How often the SYN-ACK was repeated: the round trip is then not that of the first.
+    pub total_retrans: u32,
+}
+
 /// A retransmitted segment.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -284,6 +300,8 @@ pub struct SynAck {
     pub num_timeout: u8,
     /// Zero.
     pub spare: [u8; 6],
+    /// When the first SYN-ACK was sent (`snt_synack`), in microseconds of the clock of [`Prefix::time_ns`]; 0: not read.
+    pub first_us: u64,
 }
 
 /// An RST sent or received.
@@ -378,7 +396,8 @@ const _: () = {
     assert!(size_of::<LastNumbers>() == 72);
     assert!(size_of::<Close>() == 184);
     assert!(size_of::<Retransmit>() == 104);
-    assert!(size_of::<SynAck>() == 80);
+    assert!(size_of::<Established>() == 80);
+    assert!(size_of::<SynAck>() == 88);
     assert!(size_of::<Reset>() == 88);
     assert!(size_of::<Object>() == 80);
 };

@@ -117,6 +117,7 @@ offsets! {
     keepalive_intvl: "tcp_sock"."keepalive_intvl", 4;
     keepalive_probes: "tcp_sock"."keepalive_probes", 1;
     req_num_retrans: "request_sock"."num_retrans", 1;
+    snt_synack: "tcp_request_sock"."snt_synack", 8;
     /// Bit field of seven bits above `syncookie`, in one byte.
     req_num_timeout: "request_sock"."num_timeout", 0;
     /// One bit; the programs hand over the byte that holds it.

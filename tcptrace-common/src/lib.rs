@@ -12,4 +12,4 @@ pub mod layout;
 pub mod state;
 
 /// Bumped whenever a record, [`config::Config`] or [`counters::Counters`] changes shape.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

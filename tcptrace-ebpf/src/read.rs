@@ -1,7 +1,7 @@
 //! How kernel memory is read: by direct loads from BTF-typed pointers (`tp_btf`: cheapest, works under
 //! lockdown), or by `bpf_probe_read_kernel` (raw and classic tracepoints, probes).
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_request_sock, bpf_skc_to_tcp_sock};
 use core::mem::MaybeUninit;
 use tcptrace_common::layout::COMMON_BYTES;
 
@@ -63,6 +63,8 @@ pub trait Access {
     fn at(address: *const u8) -> Self::At;
     /// A view of a full TCP socket beyond `struct sock`; `None` if it is not one.
     fn tcp(sk: *const u8) -> Option<Self::At>;
+    /// A view of a half-open request beyond `struct request_sock`; `None` if it is not one of TCP.
+    fn request(req: *const u8) -> Option<Self::At>;
     /// Makes the socket's cookie if it has none. 0 where that is impossible.
     fn cookie(sk: *const u8) -> u64;
 }
@@ -92,6 +94,16 @@ impl Access for Btf {
         // SAFETY: the verifier accepts only a socket pointer here.
         let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) };
         if tcp.is_null() { None } else { Some(Direct(tcp.cast_const().cast())) }
+    }
+
+    #[inline(always)]
+    fn request(req: *const u8) -> Option<Direct> {
+        if crate::config!(tcp_sock_helper) == 0 {
+            return None;
+        }
+        // SAFETY: the verifier accepts only a socket pointer here.
+        let request = unsafe { bpf_skc_to_tcp_request_sock(req.cast_mut().cast()) };
+        if request.is_null() { None } else { Some(Direct(request.cast_const().cast())) }
     }
 
     #[inline(always)]
@@ -126,6 +138,11 @@ impl Access for Raw {
     #[inline(always)]
     fn tcp(sk: *const u8) -> Option<Probed> {
         Some(Probed(sk))
+    }
+
+    #[inline(always)]
+    fn request(req: *const u8) -> Option<Probed> {
+        Some(Probed(req))
     }
 
     #[inline(always)]

@@ -52,14 +52,18 @@ impl Decoder {
     pub fn decode(&self, bytes: &[u8], slept_ns: u64) -> Result<Event, DecodeError> {
         let number = *bytes.first().ok_or(DecodeError::Short(0))?;
         let mut event = match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
-            abi::Kind::Transition => transition(read::<abi::Transition>(bytes)?, None, None),
+            abi::Kind::Transition => transition(read::<abi::Transition>(bytes)?, None, None, None),
             abi::Kind::OwnedTransition => {
                 let record = read::<abi::OwnedTransition>(bytes)?;
-                transition(&record.head, Some(record.task), None)
+                transition(&record.head, Some(record.task), None, None)
             }
             abi::Kind::Close => {
                 let record = read::<abi::Close>(bytes)?;
-                transition(&record.head, Some(record.task), Some(record.numbers))
+                transition(&record.head, Some(record.task), Some(record.numbers), None)
+            }
+            abi::Kind::Established => {
+                let record = read::<abi::Established>(bytes)?;
+                transition(&record.head, None, None, handshake_ns(record))
             }
             abi::Kind::Retransmit => Ok(retransmit(read(bytes)?, false)),
             abi::Kind::RetransmitCall => Ok(retransmit(read(bytes)?, true)),
@@ -145,6 +149,7 @@ fn transition(
     record: &abi::Header,
     task: Option<abi::Task>,
     numbers: Option<abi::LastNumbers>,
+    handshake_ns: Option<u64>,
 ) -> Result<Event, DecodeError> {
     Ok(Event::Transition(Transition {
         head: head(record),
@@ -154,7 +159,16 @@ fn transition(
         shutdown: record.tuple.shutdown,
         task,
         numbers,
+        handshake_ns,
     }))
+}
+
+/// How long ago the first SYN-ACK was sent: its round trip, unless it was repeated. A whole number of milliseconds comes from
+/// timestamps, which the kernel uses where it kept no request (SYN cookies, whose timestamps are up to 64 ms off): no
+/// measure, and nothing is lost but one in a thousand.
+fn handshake_ns(record: &abi::Established) -> Option<u64> {
+    let measured = record.total_retrans == 0 && !record.srtt_us.is_multiple_of(1000);
+    measured.then_some(u64::from(record.srtt_us) * 1000)
 }
 
 fn object(record: &abi::Object) -> Result<Event, DecodeError> {
@@ -184,6 +198,11 @@ fn synack(record: &abi::SynAck) -> Event {
         err: None,
         stalled: if record.num_retrans == abi::UNKNOWN8 { 0 } else { record.num_retrans.saturating_add(1) },
         backoff: 0,
+        handshake_ns: record
+            .first_us
+            .checked_mul(1000)
+            .filter(|first_ns| *first_ns != 0)
+            .and_then(|first_ns| record.head.pre.time_ns.checked_sub(first_ns)),
         from_call: false,
     })
 }
@@ -212,6 +231,7 @@ fn retransmit(record: &abi::Retransmit, from_call: bool) -> Event {
         err: (record.err != abi::ERR_UNKNOWN).then_some(record.err),
         stalled: record.retransmits,
         backoff: record.backoff,
+        handshake_ns: None,
         from_call,
     })
 }

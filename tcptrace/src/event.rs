@@ -111,6 +111,9 @@ pub struct Transition {
     pub task: Option<Task>,
     /// The connection's last numbers, at CLOSE.
     pub numbers: Option<LastNumbers>,
+    /// How long before this the first SYN-ACK was sent, in nanoseconds, at `SYN_RECV -> ESTABLISHED` where the kernel
+    /// tells.
+    pub handshake_ns: Option<u64>,
 }
 
 /// What kind of segment was sent again.
@@ -197,6 +200,8 @@ pub struct Retransmit {
     pub stalled: u8,
     /// Exponential back-off of the current stall.
     pub backoff: u8,
+    /// Of a SYN-ACK: how long before this the first one was sent, in nanoseconds, where the kernel tells.
+    pub handshake_ns: Option<u64>,
     /// The function probe saw it, not the tracepoint.
     pub from_call: bool,
 }

@@ -8,10 +8,10 @@ use std::{
     io::{BufRead, BufReader, Lines},
     process::{Child, ChildStdout, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use support::{PATIENCE, Tracer, command, connections, netns, signal};
-use tcptrace_lab::{Family, Lab, Side};
+use tcptrace_lab::{Direction, Family, Fate, Lab, Segment, Side};
 
 /// A running `tcptrace hist --format json`.
 struct Hist {
@@ -171,6 +171,65 @@ fn only(state: &Value, name: &str) -> f64 {
         "{name}: {state}"
     );
     state["max_ns"].as_u64().expect("a time") as f64 / 1e9
+}
+
+/// A half-open connection raises no event: the child's tells what the kernel measured, a repeated SYN-ACK when the first was
+/// sent.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn handshakes_have_their_true_times() {
+    const HELD: Duration = Duration::from_millis(150);
+    let syn_ack = |segment: &Segment| segment.syn && segment.ack;
+    for (family, repeated) in
+        [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)]
+    {
+        let lab = Lab::new(family).expect("a lab");
+        let mut hist = Hist::start(&["--netns", &netns(lab.netns(Side::Server))]);
+        let (listener, wire) = (lab.listen().expect("a listener"), lab.wire());
+        if repeated {
+            wire.drop_first(1, Direction::ToClient, syn_ack);
+        }
+        wire.hold();
+        let began = Instant::now();
+        let client = lab.dial().expect("a client");
+        let syn = |segment: &Segment| segment.syn;
+        wire.wait_until("a SYN", PATIENCE, |seen| seen.count_held(Direction::ToServer, syn) > 0)
+            .expect("sent");
+        wire.step().expect("passed on");
+        wire.wait_until("a SYN-ACK", PATIENCE, |seen| {
+            let dropped = seen.count(Direction::ToClient, Fate::Dropped, syn_ack);
+            dropped + seen.count_held(Direction::ToClient, syn_ack) > 0
+        })
+        .expect("sent");
+        let first = Instant::now();
+        thread::sleep(HELD); // what is measured
+        wire.wait_until("one to pass", PATIENCE, |seen| seen.count_held(Direction::ToClient, syn_ack) > 0)
+            .expect("sent");
+        let at_least = first.elapsed().as_secs_f64();
+        wire.release().expect("passed on");
+        client.connected(PATIENCE).expect("connected");
+        drop(listener.accept().expect("accepted"));
+        let at_most = began.elapsed().as_secs_f64();
+        let lines = hist.stop();
+        let time = only(pair(&lines[0], "SYN_RECV", "ESTABLISHED"), "the handshake");
+        assert!((at_least..at_most).contains(&time), "{family:?} {repeated}: {at_least} {time} {at_most}");
+        assert_eq!(repeated, at_least > 0.9);
+    }
+}
+
+/// With SYN cookies the kernel keeps nothing of a half-open connection.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn handshakes_by_cookie_are_at_least_as_long_as_was_seen() {
+    let lab = Lab::new(Family::V4).expect("a lab");
+    lab.set_sysctl(Side::Server, "net.ipv4.tcp_syncookies", "2").expect("a sysctl");
+    let mut hist = Hist::start(&["--netns", &netns(lab.netns(Side::Server))]);
+    let listener = lab.listen().expect("a listener");
+    lab.dial().expect("a client").connected(PATIENCE).expect("connected");
+    drop(listener.accept().expect("accepted"));
+    let lines = hist.stop();
+    let time = pair(&lines[0], "SYN_RECV", "ESTABLISHED");
+    assert_eq!((&time["count"], &time["at_least"]), (&0.into(), &1.into()), "{time}");
 }
 
 /// A minute and a bit: TIME_WAIT lasts that long whatever one configures.

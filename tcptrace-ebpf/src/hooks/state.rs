@@ -15,8 +15,8 @@ use aya_ebpf::{
 use core::mem::MaybeUninit;
 use tcptrace_common::{
     event::{
-        Close, DEAD, DONE, ERROR_KNOWN, Header, Kind, LastNumbers, NUMBERS_KNOWN, OwnedTransition,
-        STALL_KNOWN, Task,
+        Close, DEAD, DONE, ERROR_KNOWN, Established, Header, Kind, LastNumbers, NUMBERS_KNOWN,
+        OwnedTransition, STALL_KNOWN, Task,
     },
     state::TcpState,
 };
@@ -91,6 +91,7 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
             send_close::<A>(&count, head, sk);
         }
         Kind::OwnedTransition => send_owned::<A>(&count, head),
+        Kind::Established => count.send(kind, established::<A>(head, sk)),
         _ => count.send(kind, head),
     }
 }
@@ -101,12 +102,16 @@ fn kind(from: u8, to: u8) -> Kind {
     const CLOSE: u8 = TcpState::Close.number();
     const LISTEN: u8 = TcpState::Listen.number();
     const SYN_SENT: u8 = TcpState::SynSent.number();
+    const SYN_RECV: u8 = TcpState::SynRecv.number();
     const ESTABLISHED: u8 = TcpState::Established.number();
     const FIN_WAIT1: u8 = TcpState::FinWait1.number();
     const CLOSE_WAIT: u8 = TcpState::CloseWait.number();
     const LAST_ACK: u8 = TcpState::LastAck.number();
     if to == CLOSE && from != LISTEN && from != CLOSE {
         return Kind::Close;
+    }
+    if from == SYN_RECV && to == ESTABLISHED {
+        return Kind::Established;
     }
     let owned = from == to
         || (from == CLOSE && (to == LISTEN || to == SYN_SENT))
@@ -121,6 +126,16 @@ fn kind(from: u8, to: u8) -> Kind {
 pub fn make_cookie<A: Access>(head: &mut Header, sk: *const u8) {
     if head.pre.cookie == 0 {
         head.pre.cookie = A::cookie(sk);
+    }
+}
+
+#[inline(always)]
+fn established<A: Access>(head: Header, sk: *const u8) -> Established {
+    let Some(tcp) = A::tcp(sk) else { return Established { head, srtt_us: 0, total_retrans: 0 } };
+    Established {
+        head,
+        srtt_us: member!(tcp, srtt_us, u32) >> 3,
+        total_retrans: member!(tcp, total_retrans, u32),
     }
 }
 

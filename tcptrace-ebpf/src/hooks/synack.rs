@@ -61,6 +61,7 @@ fn on_synack<A: Access>(req: *const u8, record: Option<&RecordView>) {
             num_retrans: if known { member!(request, req_num_retrans, u8) } else { UNKNOWN8 },
             num_timeout: if known { member!(request, req_num_timeout, u8) >> 1 } else { UNKNOWN8 },
             spare: [0; 6],
+            first_us: A::request(req).map_or(0, |request| member!(request, snt_synack, u64)),
         },
     );
 }

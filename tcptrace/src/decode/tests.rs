@@ -71,6 +71,45 @@ fn a_transition_keeps_every_field() {
 }
 
 #[test]
+fn a_handshake_is_as_long_as_the_round_trip_of_a_syn_ack_that_was_not_repeated() {
+    let handshake = |srtt_us, total_retrans| {
+        let mut head = sample_header(abi::Kind::Established);
+        (head.pre.state, head.pre.to) = (TcpState::SynRecv.number(), TcpState::Established.number());
+        let record = abi::Established { head, srtt_us, total_retrans };
+        match Decoder::default().decode(record.as_bytes(), 7) {
+            Ok(Event::Transition(event)) => event.handshake_ns,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(handshake(1, 0), Some(1000));
+    assert_eq!(handshake(40_123, 0), Some(40_123_000));
+    assert_eq!(handshake(40_123, 1), None, "of a later SYN-ACK");
+    assert_eq!(handshake(0, 0), None);
+    assert_eq!(handshake(64_000, 0), None, "timestamps count in milliseconds");
+}
+
+#[test]
+fn a_repeated_syn_ack_says_when_the_first_was_sent() {
+    let handshake = |first_us| {
+        let mut record = abi::SynAck {
+            head: sample_header(abi::Kind::SynAck),
+            num_retrans: 0,
+            num_timeout: 0,
+            spare: [0; 6],
+            first_us,
+        };
+        record.head.pre.time_ns = 5_000_700;
+        match Decoder::default().decode(record.as_bytes(), 7) {
+            Ok(Event::Retransmit(event)) => event.handshake_ns,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(handshake(4_000), Some(1_000_700));
+    assert_eq!(handshake(0), None);
+    assert_eq!([handshake(5_001), handshake(u64::MAX)], [None; 2], "no such time");
+}
+
+#[test]
 fn an_object_keeps_its_step_and_its_timer() {
     let mut record = abi::Object {
         head: sample_header(abi::Kind::Object),

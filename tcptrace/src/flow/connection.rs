@@ -160,6 +160,22 @@ impl Flow {
         self.since_ns = now_ns;
     }
 
+    /// Enters a state that it was in before this time, nobody knows since when.
+    pub fn enter_late(&mut self, state: TcpState, now_ns: u64) {
+        self.enter(state, now_ns);
+        (self.since_ns, self.at_least_since_ns) = (0, now_ns);
+    }
+
+    /// The kernel says since when it is in its state; what is known stays.
+    pub fn began(&mut self, since_ns: u64) {
+        if self.since_ns == 0 {
+            self.since_ns = match self.at_least_since_ns {
+                0 => since_ns,
+                seen_ns => since_ns.min(seen_ns),
+            };
+        }
+    }
+
     /// Whom the connection belongs to: who opened it, else who closed it.
     pub fn owner(&self) -> Option<Owner> {
         let owner = |process: &Option<Arc<Process>>, source| {

@@ -248,12 +248,11 @@ impl Ledger {
         flow.ends.complete(&head.ends);
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
-        // The child was no time in its listener's state.
-        let mut in_state = if known && !child { flow.span(head.time_ns) } else { None };
-        // When its SYN came, only function probes tell: the child is made when the handshake ends.
-        if event.old == TcpState::SynRecv && flow.role == Role::Passive && !self.capabilities.requests {
-            in_state = in_state.map(|span| Span { exact: false, ..span });
+        if known && let Some(handshake_ns) = event.handshake_ns {
+            flow.began(head.time_ns.saturating_sub(handshake_ns));
         }
+        // The child was no time in its listener's state.
+        let in_state = if known && !child { flow.span(head.time_ns) } else { None };
         if !known {
             self.totals.gaps += 1;
             (flow.since_ns, flow.at_least_since_ns) = (0, 0);
@@ -263,6 +262,9 @@ impl Ledger {
             // The descriptor was closed; the state goes on.
         } else if child && flow.state == TcpState::NewSynRecv {
             flow.state = TcpState::SynRecv;
+        } else if child {
+            // It is made when the handshake ends: its SYN came before.
+            flow.enter_late(event.new, head.time_ns);
         } else {
             flow.enter(event.new, head.time_ns);
             self.minisockets.doubt_later(key, event.new, head.time_ns, self.capabilities);
@@ -365,6 +367,11 @@ impl Ledger {
             self.ensure(key, head, state);
             if let Some(flow) = self.flows.get_mut(&key) {
                 flow.ends.complete(&head.ends);
+                if let Some(handshake_ns) = event.handshake_ns
+                    && flow.state == TcpState::NewSynRecv
+                {
+                    flow.began(head.time_ns.saturating_sub(handshake_ns));
+                }
                 let slot = Segment::ALL.iter().position(|kind| *kind == event.segment).unwrap_or(0);
                 let rare = flow.rare();
                 let counter = if failed { &mut rare.failed_sends } else { &mut rare.retransmits[slot] };

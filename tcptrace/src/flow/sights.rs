@@ -239,8 +239,7 @@ impl Ledger {
         let old = flow.state;
         // When it happened nobody knows: between the last event and now.
         let in_state = flow.span(taken.from_ns).map(|span| Span { exact: false, ..span });
-        flow.enter(sight.state, taken.from_ns);
-        flow.since_ns = 0;
+        flow.enter_late(sight.state, taken.from_ns);
         flow.at_least_since_ns = taken.from_ns.saturating_sub(age_ns);
         flow.met_ns = taken.from_ns;
         let what = What::Transition { old, new: sight.state, in_state, by: None, known: Known::Seen };

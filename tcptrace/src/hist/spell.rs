@@ -4,12 +4,12 @@
 
 use crate::{
     event::TcpState,
-    flow::{Entry, FlowId, Known, Role, Span, What, Who},
+    flow::{Entry, FlowId, Known, Span, What, Who},
     sight::Kind,
 };
-use hashlink::{LinkedHashMap, LinkedHashSet};
+use hashlink::LinkedHashMap;
 
-/// Flows remembered for each of the three purposes; the oldest are forgotten first, and a time is then "at least".
+/// Flows remembered for each of the two purposes; the oldest are forgotten first, and a time is then "at least".
 const MAX_FLOWS: usize = 65_536;
 /// What says how a closed socket goes on is known after this time: a close is judged within 20 ms, and the kernel is asked
 /// for some 3,200 minisockets a second, of which at most 4,096 wait.
@@ -75,8 +75,6 @@ pub struct Spells {
     leaving: LinkedHashMap<FlowId, Leaving>,
     /// Time in FIN_WAIT2 before the minisocket took the place of its socket.
     orphans: LinkedHashMap<FlowId, Time>,
-    /// Flows in SYN_RECV whose SYN was seen to come.
-    half_open: LinkedHashSet<FlowId>,
     /// The latest time of an entry.
     now_ns: u64,
 }
@@ -141,9 +139,6 @@ impl Spells {
                 Some(before) => before.and(time),
                 None => time.at_least(),
             },
-            (TcpState::SynRecv, _) if entry.who.role == Role::Passive && !self.half_open.contains(&id) => {
-                time.at_least()
-            }
             _ => time,
         };
         Some((shown(*state), time))
@@ -161,16 +156,7 @@ impl Spells {
         let (who, id) = (&entry.who, entry.who.id);
         match (old, new) {
             // A child was no time in its listener's state; what is closed is in no state of a connection.
-            (Close, _) | (Listen, SynRecv | NewSynRecv) => {
-                self.is_gone(id, say);
-                if new == NewSynRecv {
-                    self.half_open.insert(id);
-                    if self.half_open.len() > MAX_FLOWS {
-                        self.half_open.pop_front();
-                    }
-                }
-                return;
-            }
+            (Close, _) | (Listen, SynRecv | NewSynRecv) => return self.is_gone(id, say),
             // The descriptor was closed.
             _ if known == Known::Event && old == new => return,
             // That it was in TIME_WAIT was a mistake.
@@ -181,9 +167,6 @@ impl Spells {
         let mut time = Time::from(in_state);
         let mut minisocket = old == TimeWait;
         match old {
-            NewSynRecv => drop(self.half_open.remove(&id)),
-            // Its SYN came long before the socket was made, unless it began with its own.
-            SynRecv if who.role == Role::Passive && !self.half_open.remove(&id) => time = time.at_least(),
             // Only a minisocket leaves it without an event, or a socket of which not everything is known.
             FinWait2 if known != Known::Event => match self.before_minisocket(id) {
                 Some(before) => (time, minisocket) = (before.and(time), true),

@@ -25,7 +25,7 @@ prop_compose! {
         let bits = Some(Bits { dead: true, done: peer > 1, has_socket: false });
         let numbers = (new == TcpState::Close)
             .then(|| LastNumbers { known: NUMBERS_KNOWN | ERROR_KNOWN, ..LastNumbers::default() });
-        (step_ns, Transition { head, old, new, bits, shutdown: 3, task: None, numbers })
+        (step_ns, Transition { head, old, new, bits, shutdown: 3, task: None, numbers, handshake_ns: None })
     }
 }
 
@@ -148,7 +148,7 @@ fn life() -> Vec<(u64, Transition)> {
         let bits = Some(Bits { dead: true, done: true, has_socket: false });
         let numbers = (new == Close)
             .then(|| LastNumbers { known: NUMBERS_KNOWN | ERROR_KNOWN, ..LastNumbers::default() });
-        (step_ns, Transition { head, old, new, bits, shutdown: 3, task: None, numbers })
+        (step_ns, Transition { head, old, new, bits, shutdown: 3, task: None, numbers, handshake_ns: None })
     };
     vec![
         change(1, 0, Close, SynSent),

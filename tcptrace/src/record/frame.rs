@@ -99,8 +99,6 @@ pub enum Frame {
     },
     /// In a file that is not the first: what was counted before it began.
     Joined {
-        /// When this was read.
-        now_ns: u64,
         /// The kernel's.
         counters: Box<KernelCounters>,
         /// What was lost.

@@ -148,7 +148,7 @@ impl Player {
         match frame {
             // The same at the head of each file.
             Frame::Started(_) => {}
-            Frame::Joined { counters, lost, .. } => {
+            Frame::Joined { counters, lost } => {
                 (self.base, self.lost_before) = (counters, lost);
                 (self.joins, self.joined) = (true, true);
             }

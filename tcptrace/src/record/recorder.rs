@@ -269,7 +269,7 @@ impl<T: Tape, S: Sink> Sink for Recorder<T, &mut S> {
 
     fn counted(&mut self, reading: &Reading<'_>) -> io::Result<()> {
         let Reading { now_ns, counters, lost, .. } = *reading;
-        self.open(Some(Frame::Joined { now_ns, counters: Box::new(*counters), lost }));
+        self.open(Some(Frame::Joined { counters: Box::new(*counters), lost }));
         if !self.tape.tick(now_ns) && self.essential {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

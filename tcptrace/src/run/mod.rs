@@ -74,7 +74,6 @@ impl Run {
         let Wanted { filter, max_flows, resync, eager, look_at_end } = wanted;
         let all_states = filter.states.is_empty();
         let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
-        started.never_asked = resync.is_none();
         if !filter.netns.is_empty() && !filter.netns.contains(&started.netns) {
             started.netns = 0;
         }

@@ -44,8 +44,6 @@ pub struct Started {
     pub max_flows: usize,
     /// The network namespace that it was made from; 0: unknown, or not among those that were traced.
     pub netns: u32,
-    /// The kernel was not asked for its sockets at all.
-    pub never_asked: bool,
 }
 
 impl Started {

@@ -72,7 +72,7 @@ impl Page<'_> {
         if states.iter().any(half_open) {
             writeln!(
                 out,
-                "{dim}SYN_RECV: from the handshake's end on; when the SYN came, only function probes tell (tcptrace doctor){dim:#}"
+                "{dim}SYN_RECV: the kernel kept no time of those (SYN cookies), or its types are not known (tcptrace doctor){dim:#}"
             )?;
         }
         Ok(())

@@ -91,6 +91,7 @@ prop_compose! {
         let (segments, stalled, backoff, from_call) = numbers;
         What::Retransmit(Retransmit {
             head: head(), state, segment, reason, evidence: "timer", tcp_flags, sequence, segments, err, stalled, backoff,
+            handshake_ns: None,
             from_call,
         })
     }

@@ -46,6 +46,7 @@ fn change(sock: u64, cookie: u64, time_ns: u64, old: S, new: S) -> Transition {
             known: NUMBERS_KNOWN | STALL_KNOWN | ERROR_KNOWN,
             ..LastNumbers::default()
         }),
+        handshake_ns: None,
     }
 }
 
@@ -167,11 +168,9 @@ fn a_newborn_child_gets_its_own_identity() {
     assert_eq!(ledger.len(), 2);
 }
 
-#[test]
-fn a_half_open_request_and_its_child_are_one_flow() {
-    let mut ledger = ledger();
-    let request = Retransmit {
-        head: head(0xffff_8880_0000_4000, 2, 1000 * MS),
+fn repeated_syn_ack(time_ns: u64, handshake_ns: Option<u64>) -> Event {
+    Event::Retransmit(Retransmit {
+        head: head(0xffff_8880_0000_4000, 2, time_ns),
         state: Some(S::NewSynRecv),
         segment: Segment::SynAck,
         reason: Reason::Unknown,
@@ -182,9 +181,15 @@ fn a_half_open_request_and_its_child_are_one_flow() {
         err: None,
         stalled: 1,
         backoff: 0,
+        handshake_ns,
         from_call: false,
-    };
-    fold(&mut ledger, [Event::Retransmit(request)]);
+    })
+}
+
+#[test]
+fn a_half_open_request_and_its_child_are_one_flow() {
+    let mut ledger = ledger();
+    fold(&mut ledger, [repeated_syn_ack(1000 * MS, None)]);
     assert_eq!(ledger.len(), 1);
     let out = fold(
         &mut ledger,
@@ -196,7 +201,34 @@ fn a_half_open_request_and_its_child_are_one_flow() {
     assert_eq!(ledger.len(), 1);
     // In SYN_RECV since before the first repetition: at least since we began to watch.
     let What::Transition { in_state: Some(span), .. } = out[1].what else { panic!("{out:?}") };
-    assert!(!span.exact);
+    assert_eq!(span, Span { ns: 200 * MS, exact: false });
+}
+
+/// The child is made when its handshake ends.
+#[test]
+fn a_handshake_counts_from_its_first_syn_ack() {
+    for (repeated, measured) in [(false, true), (true, false), (true, true), (false, false)] {
+        let mut ledger = ledger();
+        if repeated {
+            fold(&mut ledger, [repeated_syn_ack(1030 * MS, Some(1020 * MS))]);
+        }
+        let mut ends = change(SERVER, 2, 1200 * MS, S::SynRecv, S::Established);
+        ends.handshake_ns = measured.then_some(1190 * MS);
+        let out = fold(
+            &mut ledger,
+            [Event::Transition(change(SERVER, 2, 1199 * MS, S::Listen, S::SynRecv)), Event::Transition(ends)],
+        );
+        let What::Transition { in_state, .. } = out[1].what else { panic!("{out:?}") };
+        let exact = repeated || measured;
+        let ns = if exact { 1190 * MS } else { MS };
+        assert_eq!(in_state, Some(Span { ns, exact }), "{repeated} {measured}");
+        let out = fold(
+            &mut ledger,
+            [Event::Transition(change(SERVER, 2, 1300 * MS, S::Established, S::CloseWait))],
+        );
+        let What::Transition { in_state, .. } = out[0].what else { panic!("{out:?}") };
+        assert_eq!(in_state, Some(Span { ns: 100 * MS, exact: true }));
+    }
 }
 
 #[test]

@@ -66,6 +66,7 @@ pub fn resend(time_ns: u64, who: Who, segment: Segment, reason: Reason, segments
         err: Some(err),
         stalled: 0,
         backoff: 0,
+        handshake_ns: None,
         from_call: false,
     };
     Entry { time_ns, who, what: What::Retransmit(event) }
@@ -113,7 +114,8 @@ pub fn connects(ledger: &mut Ledger, peer: u32) {
 /// The same.
 pub fn begins(ledger: &mut Ledger, head: Head) {
     let (old, new) = (TcpState::Close, TcpState::SynSent);
-    let event = Transition { head, old, new, bits: None, shutdown: 0, task: None, numbers: None };
+    let event =
+        Transition { head, old, new, bits: None, shutdown: 0, task: None, numbers: None, handshake_ns: None };
     ledger.fold(&Event::Transition(event), &mut Vec::new());
 }
 

@@ -87,19 +87,6 @@ fn times_are_those_whose_beginning_was_seen() {
     assert_eq!(dwell(&snapshot, "TIME_WAIT").unwrap().sum_ns(), 60 * SECOND_NS);
 }
 
-/// The socket is made when the handshake completes: its SYN came before that.
-#[test]
-fn a_child_was_half_open_for_longer_than_its_socket() {
-    let mut counted = Counted::by(&[], 50);
-    let mut child = who(9, "nginx");
-    child.role = Role::Passive;
-    counted.take([
-        moves(1, child.clone(), TcpState::Listen, SynRecv, None, Known::Event),
-        moves(2, child, SynRecv, Established, Some(1), Known::Event),
-    ]);
-    assert!(values(&counted.at(SECOND_NS), &DWELL).is_empty());
-}
-
 /// The state goes on in a minisocket: its time is one time.
 #[test]
 fn an_orphans_fin_wait2_is_one_time() {
