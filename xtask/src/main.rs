@@ -9,6 +9,7 @@ mod lint;
 mod root;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -38,6 +39,14 @@ enum Task {
     Bench(bench::Options),
     /// Look for inputs that make the readers of foreign bytes panic, hang or grow
     Fuzz(fuzz::Options),
+    /// Run under full load for long, disturbed in every way, and compare with the kernel and ss at the end
+    Soak(soak::Options),
+    /// The load of `soak`: processes of their own that it starts
+    #[command(hide = true)]
+    SoakLoad(soak::load::Options),
+    /// Network namespaces that come and go: a process of its own that `soak` starts
+    #[command(hide = true)]
+    SoakChurn(soak::churn::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +59,9 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => soak::run(&options),
+        Task::SoakLoad(options) => soak::load::run(&options),
+        Task::SoakChurn(options) => soak::churn::run(&options),
     };
     done.unwrap_or_else(|error| {
         advice::print(&error);

@@ -67,6 +67,21 @@ pub fn programs(pid: Pid) -> Result<Programs> {
     Ok(texts.filter_map(|text| program(&text)).collect())
 }
 
+/// Whether the kernel still has the program of this id.
+pub fn exists(id: u64) -> bool {
+    const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+    // `prog_id`, `next_id`, `open_flags` of `union bpf_attr`.
+    let attributes = [u32::try_from(id).unwrap_or(u32::MAX), 0, 0];
+    // SAFETY: the attributes outlive the call, and their size is told.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_GET_FD_BY_ID, attributes.as_ptr(), size_of_val(&attributes))
+    };
+    // SAFETY: the kernel has just opened it for us.
+    let opened =
+        Errno::result(fd).map(|fd| i32::try_from(fd).map(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) })));
+    opened != Err(Errno::ENOENT)
+}
+
 /// What was added from `before` to `after`, program by program.
 pub fn between(before: &Programs, after: &Programs) -> Vec<Runs> {
     let since = |(id, now): (&u64, &Runs)| {

@@ -1,25 +1,27 @@
 //! `cargo xtask bench`: what tcptrace costs, as ratios to the same machine without it.
 
-mod bpf_stats;
+pub mod bpf_stats;
 mod checks;
 mod cores;
-mod figures;
+pub mod figures;
 mod idle;
 mod kernel;
 mod load;
 mod loader;
-mod loopback;
-mod machine;
-mod markdown;
+pub mod loopback;
+pub mod machine;
+pub mod markdown;
 mod modes;
-mod output;
+pub mod output;
 mod overhead;
 mod page;
-mod process;
-mod report;
+pub mod process;
+mod replay;
+pub mod report;
 mod snapshot;
 mod targets;
 mod throughput;
+mod timed;
 mod tracer;
 
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum What {
     Overhead(overhead::Options),
     /// Time how long every socket takes, ours beside ss, and write docs/snapshot.md
     Snapshot(snapshot::Options),
+    /// Replay recordings of crowds: events a second, and memory as flows grow; writes docs/replay-cost.md
+    Replay(replay::Options),
     /// The load itself: a process of its own that `overhead` starts
     #[command(hide = true)]
     Load(load::Options),
@@ -53,6 +57,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Overhead(options) => overhead::run(options),
         What::Snapshot(options) => snapshot::run(options),
+        What::Replay(options) => replay::run(options),
         What::Load(options) => load::run(options),
         What::Population(options) => snapshot::population::run(options),
     }

@@ -77,9 +77,11 @@ impl Measured {
 /// Measures and writes. Targets that are missed are no failure, wrong counts and lost events are.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let report = Report {
-        bench: "overhead",
+        task: &["bench", "overhead"],
         page: PAGE,
-        why_root: "it attaches kernel programs, makes a network namespace, and asks the kernel to measure",
+        why_root: Some(
+            "it attaches kernel programs, makes a network namespace, and asks the kernel to measure",
+        ),
         arguments: vec![
             "--rounds".to_owned(),
             options.rounds.to_string(),

@@ -28,12 +28,12 @@ pub struct Common {
 
 /// A benchmark and its page.
 pub struct Report {
-    /// Its name.
-    pub bench: &'static str,
+    /// What to type after `cargo xtask`.
+    pub task: &'static [&'static str],
     /// Where the page is.
     pub page: &'static str,
-    /// What it needs root for.
-    pub why_root: &'static str,
+    /// What it needs root for, if it does.
+    pub why_root: Option<&'static str>,
     /// How long and how much: what makes another page like this.
     pub arguments: Vec<String>,
 }
@@ -51,25 +51,27 @@ pub struct Subject {
 impl Report {
     /// What to type for another page like this.
     pub fn command(&self) -> String {
-        format!("cargo xtask bench {} {}", self.bench, self.arguments.join(" "))
+        format!("cargo xtask {} {}", self.task.join(" "), self.arguments.join(" "))
     }
 
-    /// `measure` gives the page, and what is wrong with the counts, in words: such a page is not written.
+    /// `measure` gives the page, and what tcptrace got wrong, in words: such a page is not written.
     pub fn run(
         &self,
         options: &Common,
         measure: impl FnOnce(&Subject) -> Result<(String, Vec<String>)>,
     ) -> Result<ExitCode> {
         let subject = Subject::find(options)?;
-        let (page, wrong) =
-            if root::is_root() { measure(&subject)? } else { (self.as_root(&subject, options)?, Vec::new()) };
+        let (page, wrong) = match self.why_root {
+            Some(why) if !root::is_root() => (self.as_root(&subject, options, why)?, Vec::new()),
+            _ => measure(&subject)?,
+        };
         if !wrong.is_empty() {
             print!("{page}");
             for what in &wrong {
                 eprintln!("error: {what}");
             }
             eprintln!(
-                "error: tcptrace's counts are not the load's, so its figures are worth nothing; {} stays as it is",
+                "error: what tcptrace says is not what is there, so these figures are worth nothing; {} stays as it is",
                 self.page
             );
             return Ok(ExitCode::FAILURE);
@@ -85,16 +87,16 @@ impl Report {
     }
 
     /// The whole measurement again, by an xtask that is root. It gives us the page, so that the file becomes ours.
-    fn as_root(&self, subject: &Subject, options: &Common) -> Result<String> {
+    fn as_root(&self, subject: &Subject, options: &Common, why: &str) -> Result<String> {
         let Subject { tools, program, commit } = subject;
-        let what = format!("bench {} needs root", self.bench);
+        let what = format!("cargo xtask {} needs root", self.task.join(" "));
         // With --commit, sudo has just given us somebody who is not root.
         let Some(sudo) = tools.find("sudo").filter(|_| options.commit.is_none()) else {
-            return Err(advice(what, self.why_root, &[&format!("{}, as root", self.command())]));
+            return Err(advice(what, why, &[&format!("{}, as root", self.command())]));
         };
         let mut command = tools.command(sudo);
         command.arg("--").arg(env::current_exe().context("xtask does not find itself")?);
-        command.args(["bench", self.bench, "--no-write", "--commit", commit]).arg("--program").arg(program);
+        command.args(self.task).args(["--no-write", "--commit", commit]).arg("--program").arg(program);
         command.args(&self.arguments).stderr(Stdio::inherit()).stdin(Stdio::inherit());
         let done = command.output().context("sudo does not start")?;
         let page = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -91,8 +91,8 @@ impl Tally {
             shown.add(&FAILED_SENDS, [], Value::Count(self.failed));
         }
         for direction in [Direction::Sent, Direction::Received].map(Direction::name) {
-            let none = whole && !self.resets.keys().any(|(of, _)| *of == direction);
-            if none {
+            // From the first scrape on, whatever comes later: a series that is gone again looks like a restart.
+            if whole && !self.resets.contains_key(&(direction, None)) {
                 shown.add(&RESETS, [direction.into(), UNKNOWN.into()], Value::Count(0));
             }
         }

@@ -4,7 +4,6 @@ mod crowd;
 mod page;
 pub mod population;
 mod programs;
-mod timed;
 
 use std::process::ExitCode;
 
@@ -14,12 +13,12 @@ use clap::Args;
 use self::{
     crowd::Crowd,
     programs::{PROGRAMS, Program, Said},
-    timed::Took,
 };
 use super::{
     figures::number,
     machine,
     report::{self, Report, Subject},
+    timed::Took,
 };
 use crate::tools::output_of;
 
@@ -93,9 +92,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let sockets: Vec<_> = options.sockets.iter().map(u64::to_string).collect();
     let words = ["--sockets", &sockets.join(","), "--rounds", &options.rounds.to_string()];
     let report = Report {
-        bench: "snapshot",
+        task: &["bench", "snapshot"],
         page: PAGE,
-        why_root: "it makes a network namespace, and loads the iterator that finds the owners of sockets",
+        why_root: Some(
+            "it makes a network namespace, and loads the iterator that finds the owners of sockets",
+        ),
         arguments: words.map(str::to_owned).to_vec(),
     };
     report.run(&options.common, |subject| {

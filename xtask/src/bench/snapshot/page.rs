@@ -8,10 +8,10 @@ use super::{
     super::{
         figures::{Spread, mebibytes, number},
         markdown::{Row, row, table, verdict},
+        timed::Took,
     },
     Measured, Population,
     programs::{MOST, PAIRS, PROGRAMS, Program, Said},
-    timed::Took,
 };
 
 /// The population that the targets are for.

@@ -10,9 +10,12 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
-    super::{output::Output, report::Subject},
+    super::{
+        output::Output,
+        report::Subject,
+        timed::{self, Took},
+    },
     crowd::Crowd,
-    timed::{self, Took},
 };
 
 /// Whoever takes longer is ended.
@@ -97,11 +100,11 @@ impl Program {
         command.stdin(Stdio::null());
         if !matches!(self, Self::Ledger | Self::Owners) {
             command.stdout(Stdio::null());
-            return Ok((timed::run(&mut command, &crowd.netns, MOST)?, None));
+            return Ok((timed::run(&mut command, Some(&crowd.netns), MOST)?, None));
         }
         let out = Output::new()?;
         command.stdout(out.for_child()?);
-        let took = timed::run(&mut command, &crowd.netns, MOST)?;
+        let took = timed::run(&mut command, Some(&crowd.netns), MOST)?;
         let said = if took.cut_off { None } else { Some(Said::parse(&out.tail()?)?) };
         Ok((took, said))
     }
@@ -112,7 +115,7 @@ pub fn count(subject: &Subject, netns: &File) -> Result<u64> {
     let out = Output::new()?;
     let mut command = subject.tools.command("ss");
     command.arg("-tanH").stdin(Stdio::null()).stdout(out.for_child()?);
-    timed::run(&mut command, netns, MOST)?;
+    timed::run(&mut command, Some(netns), MOST)?;
     out.lines()
 }
 

@@ -35,6 +35,7 @@ fn what_happens_is_counted() {
     assert_eq!(values(&snapshot, &FAILED_SENDS), pairs(&[("", 1.0)]));
     let resets = pairs(&[("received unknown", 1.0), ("sent tcp-abort-on-close", 1.0)]);
     assert_eq!(some(&snapshot, &RESETS), resets);
+    assert_eq!(values(&snapshot, &RESETS).len(), 3, "a series that was there stays");
     assert_eq!(some(&snapshot, &CLOSES), pairs(&[("orderly", 1.0)]));
     assert_eq!(values(&snapshot, &CLOSES).len(), Cause::ALL.len());
     assert!(values(&snapshot, &GROUPS_OTHER).is_empty(), "there are no groups");

@@ -32,14 +32,19 @@ pub struct Took {
     pub cut_off: bool,
 }
 
-/// Runs it inside the namespace, for `most` at most.
-pub fn run(command: &mut Command, netns: &File, most: Duration) -> Result<Took> {
-    let namespace = netns.try_clone().context("the namespace cannot be shared")?;
+/// Runs it inside the namespace, or in ours, for `most` at most.
+pub fn run(command: &mut Command, netns: Option<&File>, most: Duration) -> Result<Took> {
+    let namespace = netns.map(File::try_clone).transpose().context("the namespace cannot be shared")?;
     // SAFETY: two system calls, which are allowed between fork and exec.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
-            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+            match &namespace {
+                Some(namespace) => {
+                    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+                }
+                None => Ok(()),
+            }
         });
     }
     let start = Instant::now();
@@ -97,11 +102,12 @@ mod tests {
     #[ignore = "needs root: enters a network namespace"]
     fn a_run_is_timed_and_cut_off() {
         let netns = File::open("/proc/self/ns/net").unwrap();
-        let sleep = |time: &str| run(Command::new("sleep").arg(time), &netns, Duration::from_millis(200));
+        let sleep =
+            |time: &str| run(Command::new("sleep").arg(time), Some(&netns), Duration::from_millis(200));
         let short = sleep("0.05").unwrap();
         assert!(!short.cut_off && short.wall >= Duration::from_millis(50) && short.peak > 0);
         let long = sleep("60").unwrap();
         assert!(long.cut_off && long.wall < Duration::from_secs(30));
-        assert!(run(&mut Command::new("false"), &netns, Duration::from_secs(9)).is_err());
+        assert!(run(&mut Command::new("false"), None, Duration::from_secs(9)).is_err());
     }
 }

@@ -1,0 +1,220 @@
+//! `cargo xtask bench replay`: how fast recorded events become what people read, and what a flow takes in memory; writes
+//! `docs/replay-cost.md`. The recordings are made up (`tcptrace/examples/crowd.rs`): no machine has to hold a million sockets.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{
+    figures::{Spread, mebibytes, number},
+    machine,
+    markdown::{Row, row, table, verdict},
+    report::{self, Report, Subject},
+    timed::{self, Took},
+};
+use crate::{artifacts, tools::output_of};
+
+const PAGE: &str = "docs/replay-cost.md";
+/// Different addresses that connections go to.
+const PEERS: &str = "100000";
+/// Events beyond those that open the connections: the oldest close, others open.
+const MORE_EVENTS: u64 = 1_000_000;
+/// How long one replay may take.
+const MOST: Duration = Duration::from_secs(300);
+/// What is done with the events.
+const VIEWS: [(&str, &[&str]); 6] = [
+    ("decode and fold only (watch --summary)", &["watch", "--summary"]),
+    ("watch", &["watch"]),
+    ("watch --format json", &["watch", "--format", "json"]),
+    ("hist", &["hist"]),
+    ("hist --by peer", &["hist", "--by", "peer"]),
+    ("stuck", &["stuck"]),
+];
+/// Bytes of a flow (design).
+const FLOW: f64 = 256.0;
+/// Events a second on one core, text and JSON likewise.
+const RATE: f64 = 1e6;
+
+/// Options of `cargo xtask bench replay`.
+#[derive(Args)]
+pub struct Options {
+    /// Rounds; the page shows their median
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How many connections are open at once, several numbers with commas between them, smallest first
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+    flows: Vec<u64>,
+    #[command(flatten)]
+    common: report::Common,
+}
+
+/// All rounds with one recording.
+struct Crowd {
+    flows: u64,
+    events: u64,
+    bytes: u64,
+    /// By view, in their order.
+    runs: [Vec<Took>; VIEWS.len()],
+}
+
+impl Crowd {
+    /// Microseconds of CPU time for an event.
+    fn cost(&self, view: usize) -> Result<Spread> {
+        Spread::of(self.runs[view].iter().map(|took| took.cpu.as_secs_f64() * 1e6 / self.events as f64))
+    }
+
+    fn peak(&self, view: usize) -> Result<Spread> {
+        Spread::of(self.runs[view].iter().map(|took| took.peak as f64))
+    }
+}
+
+/// Measures and writes.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let flows: Vec<_> = options.flows.iter().map(u64::to_string).collect();
+    let words = ["--flows", &flows.join(","), "--rounds", &options.rounds.to_string()];
+    let report = Report {
+        task: &["bench", "replay"],
+        page: PAGE,
+        why_root: None,
+        arguments: words.map(str::to_owned).to_vec(),
+    };
+    report.run(&options.common, |subject| {
+        let mut crowds = Vec::new();
+        let generator = build(subject)?;
+        for flows in &options.flows {
+            crowds.push(measure(subject, &generator, *flows, options.rounds)?);
+        }
+        Ok((page(subject, &report.command(), options.rounds, &crowds)?, Vec::new()))
+    })
+}
+
+fn build(subject: &Subject) -> Result<PathBuf> {
+    let mut cargo = subject.tools.cargo();
+    cargo.args(["build", "--release", "--package", "tcptrace", "--example", "crowd"]);
+    let built = artifacts::build(&mut cargo)?.into_iter().find(|executable| executable.target == "crowd");
+    Ok(built.context("cargo built no example named crowd")?.path)
+}
+
+/// A recording that is gone when nobody needs it.
+struct Recording(PathBuf);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn measure(subject: &Subject, generator: &Path, flows: u64, rounds: u32) -> Result<Crowd> {
+    eprintln!("{} connections", number(flows as f64, 0));
+    let name = format!("tcptrace-crowd-{}-{flows}.tct", std::process::id());
+    let recording = Recording(std::env::temp_dir().join(name));
+    let mut command = subject.tools.command(generator);
+    // Two events open one.
+    let events = flows * 2 + MORE_EVENTS;
+    command.args([&flows.to_string(), &events.to_string(), PEERS]).arg(&recording.0);
+    let events = output_of(&mut command)?.trim().parse().context("the recording has no events")?;
+    let bytes = fs::metadata(&recording.0)?.len();
+    let mut crowd = Crowd { flows, events, bytes, runs: Default::default() };
+    for round in 0..rounds as usize {
+        eprintln!("  round {} of {rounds}", round + 1);
+        // Each round begins with another one, so that nobody always follows the same.
+        for index in 0..VIEWS.len() {
+            let view = (round + index) % VIEWS.len();
+            let mut command = subject.tools.command(&subject.program);
+            command.args(VIEWS[view].1).arg("--from").arg(&recording.0);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            crowd.runs[view].push(timed::run(&mut command, None, MOST)?);
+        }
+    }
+    Ok(crowd)
+}
+
+fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd]) -> Result<String> {
+    let mut page = format!(
+        "# What an event costs user space\n\nWritten by `{command}`. Run it again instead of editing this page.\n\n\
+        - measured: {}, {}, on {}\n- machine: {}\n\n\
+        Every figure is the median of {rounds} rounds, with the smallest and the largest behind it. Recordings of made-up \
+        connections to {} addresses: so many open at once, then {} more events in which the oldest close and others open. \
+        Times are CPU time of the whole process, which runs in one thread: reading and unpacking the file, decoding, the \
+        ledger, and writing what the view says.\n",
+        machine::version(&subject.tools, &subject.program)?,
+        subject.commit,
+        machine::date(&subject.tools)?,
+        machine::describe(),
+        number(PEERS.parse()?, 0),
+        number(MORE_EVENTS as f64, 0),
+    );
+    if let (Some(few), Some(many)) = (crowds.first(), crowds.last()) {
+        verdict(&mut page, &rows(few, many)?);
+    }
+    let header =
+        ["connections open", "events", "", "a million events", "events/s, one core", "memory at its peak"];
+    table(&mut page, "Views", &header);
+    for crowd in crowds {
+        for (view, (name, _)) in VIEWS.iter().enumerate() {
+            let cost = crowd.cost(view)?;
+            row(
+                &mut page,
+                &[
+                    &number(crowd.flows as f64, 0),
+                    &number(crowd.events as f64, 0),
+                    name,
+                    &cost.show(2, "s"),
+                    &format!("{} million", number(1.0 / cost.median, 2)),
+                    &format!("{:.0} MiB", mebibytes(crowd.peak(view)?.median as u64)),
+                ],
+            );
+        }
+    }
+    for crowd in crowds {
+        let each = crowd.bytes as f64 / crowd.events as f64;
+        let _ = write!(
+            page,
+            "\nThe recording of {} connections takes {each:.1} bytes an event.",
+            number(crowd.flows as f64, 0)
+        );
+    }
+    page.push('\n');
+    Ok(page)
+}
+
+fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let slowest = (1..3).map(|view| many.cost(view)).collect::<Result<Vec<_>>>()?;
+    let slowest = slowest.iter().map(|cost| 1e6 / cost.median).fold(f64::INFINITY, f64::min);
+    rows.push(Row {
+        what: "events to lines, a second, one core".to_owned(),
+        measured: number(slowest, 0),
+        target: format!("≥ {}", number(RATE, 0)),
+        reached: slowest >= RATE,
+    });
+    if many.flows > few.flows {
+        let flow = (many.peak(0)?.median - few.peak(0)?.median) / (many.flows - few.flows) as f64;
+        rows.push(Row {
+            what: "memory of the ledger, a flow".to_owned(),
+            measured: format!("{} B", number(flow, 0)),
+            target: format!("≤ {} B", number(FLOW, 0)),
+            reached: flow <= FLOW,
+        });
+        let ratio = many.cost(0)?.median / few.cost(0)?.median;
+        rows.push(Row {
+            what: format!(
+                "an event among {} flows, beside one among {}",
+                number(many.flows as f64, 0),
+                number(few.flows as f64, 0)
+            ),
+            measured: format!("{ratio:.2} ×"),
+            target: "flat".to_owned(),
+            reached: ratio <= 1.5,
+        });
+    }
+    Ok(rows)
+}
