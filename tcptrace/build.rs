@@ -77,7 +77,9 @@ fn inner_build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> 
         _ => "bpfel-unknown-none",
     };
     // OUT_DIR is <target>/[triple/]<profile>/build/<package>/out: beside the profiles, one cache serves them all.
-    let cache = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("ebpf");
+    let above = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?;
+    let of_triple = above.ends_with(variable("TARGET")?);
+    let cache = above.parent().filter(|_| of_triple).unwrap_or(above).join("ebpf");
     let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")?),
         "-Cdebuginfo=2".into(), // line numbers in the verifier's messages

@@ -1,10 +1,13 @@
 //! The command line: one variant a command, and how values are written.
 
 use crate::{
-    cmd::{convert, diff, doctor, explain, export, hist, kill, record, snapshot, stat, stuck, watch},
+    cmd::{
+        completions, convert, diff, doctor, explain, export, hist, kill, manual, record, snapshot, stat,
+        stuck, watch,
+    },
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use ipnet::IpNet;
 use std::{net::IpAddr, str::FromStr, time::Duration};
 use tcptrace_common::state::TcpState;
@@ -52,12 +55,33 @@ pub enum Command {
     Lab(crate::cmd::lab::Args),
     /// What this kernel and these privileges allow, and what to do about the rest
     Doctor(doctor::Args),
+    /// What a shell needs to complete commands and flags
+    Completions(completions::Args),
+    /// The manual pages, one for each command: what `cargo xtask dist` packs
+    #[command(hide = true)]
+    Manual(manual::Args),
     /// Attach a program that does nothing, until interrupted: the baseline of `cargo xtask bench overhead`
     #[command(hide = true)]
     AttachEmpty,
     /// Every socket into a ledger, once, timed: what `cargo xtask bench snapshot` measures
     #[command(hide = true)]
     Snapshot(snapshot::Args),
+}
+
+/// The definition without the commands that are nobody's but the developers'.
+pub fn shown() -> clap::Command {
+    let whole = Cli::command();
+    let commands = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let commands: Vec<_> = commands.collect();
+    // Commands can be added, not taken away: the head again, and those.
+    let mut shown = clap::Command::new("tcptrace").subcommands(commands).propagate_version(true);
+    for (set, text) in [
+        (clap::Command::about as fn(_, clap::builder::StyledStr) -> _, whole.get_about()),
+        (clap::Command::after_help, whole.get_after_help()),
+    ] {
+        shown = text.cloned().into_iter().fold(shown, set);
+    }
+    shown.version(env!("CARGO_PKG_VERSION"))
 }
 
 /// `80`, `80,443`, `8000-8100`, or several of them.

@@ -24,6 +24,7 @@ pub mod run;
 pub mod sight;
 pub mod source;
 pub mod stat;
+mod static_names;
 pub mod summary;
 pub mod units;
 pub mod view;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
     use clap::Parser;
     let cli = cli::Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("TCPTRACE_LOG", "warn")).init();
+    static_names::look_up_without_plugins();
     match cmd::run(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

@@ -6,7 +6,7 @@ use crate::tools::Tools;
 
 /// Commands of tcptrace that run as anyone. All others load kernel programs or make network
 /// namespaces.
-const COMMANDS_WITHOUT_ROOT: [&str; 2] = ["doctor", "help"];
+const COMMANDS_WITHOUT_ROOT: [&str; 4] = ["doctor", "help", "completions", "manual"];
 /// Options that make any command run as anyone: they only print, or read a recording.
 const OPTIONS_WITHOUT_ROOT: [&str; 5] = ["--help", "-h", "--version", "-V", "--from"];
 /// Options that do so for one command only.

@@ -1,6 +1,7 @@
 //! The commands, one a file: arguments, help, and what they do.
 
 mod collector;
+pub mod completions;
 pub mod convert;
 pub mod diff;
 pub mod doctor;
@@ -12,6 +13,7 @@ pub mod hist;
 pub mod kill;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod manual;
 mod observer;
 mod push;
 pub mod record;
@@ -42,6 +44,8 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         #[cfg(feature = "lab")]
         Command::Lab(args) => lab::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Manual(args) => manual::run(args),
         Command::AttachEmpty => attach_empty(),
         Command::Snapshot(args) => snapshot::run(args),
     }

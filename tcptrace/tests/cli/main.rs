@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod diff;
+mod documents;
 mod endings;
 mod export;
 mod hist;

@@ -27,7 +27,7 @@ fn both_helps_of_each_command_list_every_flag() {
         let asked = run(&["help", name]).expect(0);
         let all = flags(&long.stdout());
         // These write no lines.
-        let silent = ["export", "record", "convert"].contains(&name);
+        let silent = ["export", "record", "convert", "completions"].contains(&name);
         assert_eq!(all.contains("--format"), !silent, "{long:#?}");
         assert_eq!(all, flags(&short.stdout()), "{name}");
         assert_eq!(asked.out, long.out);
@@ -239,6 +239,10 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["convert"], &["<FILE>", HELP]),
     (&["convert", "a.tct", "--to", "csv"], &["--to", "'csv'", "parquet"]),
     (&["convert", "a.tct", "b.tct"], &["'b.tct'", HELP]),
+    (&["completions"], &["<SHELL>", HELP]),
+    (&["completions", "csh"], &["'csh'", "bash, zsh, fish"]),
+    (&["completions", "bash", "zsh"], &["'zsh'", HELP]),
+    (&["manual"], &["<FOLDER>", HELP]),
     (&["lab"], &["--list"]),
     (&["lab", "handshake", "refused"], &["'refused'", HELP]),
     (&["lab", "handshake", "--family", "5"], &["--family", "'5'", "4, 6"]),
@@ -312,7 +316,7 @@ fn scenarios_are_listed() {
 /// Nobody reads: that is an end, not an error.
 #[test]
 fn what_is_only_printed_may_go_into_a_closed_pipe() {
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 12] = [
         &["kill", "--port", "1"],
         &["kill", "--port", "1", "--format", "json"],
         &["stat"],
@@ -321,6 +325,7 @@ fn what_is_only_printed_may_go_into_a_closed_pipe() {
         &["lab", "--list"],
         &["doctor"],
         &["doctor", "--format", "json"],
+        &["completions", "bash"],
         &["--help"],
         &["watch", "--help"],
         &["--version"],
@@ -345,6 +350,7 @@ fn a_full_disk_is_an_error() {
         &["stat", "50ms"],
         &["doctor"],
         &["doctor", "--format", "json"],
+        &["completions", "bash"],
     ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
         let none: [&str; 0] = [];

@@ -23,9 +23,20 @@ use std::{
     time::Instant,
 };
 
-pub const COMMANDS: [&str; 12] = [
-    "watch", "record", "stat", "stuck", "explain", "hist", "diff", "convert", "kill", "export", "lab",
+pub const COMMANDS: [&str; 13] = [
+    "watch",
+    "record",
+    "stat",
+    "stuck",
+    "explain",
+    "hist",
+    "diff",
+    "convert",
+    "kill",
+    "export",
+    "lab",
     "doctor",
+    "completions",
 ];
 /// An address and a port of our own: without type information nothing else tells our host from others.
 pub const SERVICE: &str = "127.77.0.1:17777";
