@@ -4,6 +4,7 @@ mod advice;
 mod artifacts;
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
 mod lint;
 mod root;
@@ -35,6 +36,8 @@ enum Task {
     Tidy,
     /// What CI runs: setup, lint, test
     Ci,
+    /// Make what users get: a static program, an archive, a .deb, an .rpm
+    Dist(dist::Options),
     /// Measure what tcptrace costs
     Bench(bench::Options),
     /// Look for inputs that make the readers of foreign bytes panic, hang or grow
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
+        Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),

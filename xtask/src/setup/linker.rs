@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn an_llvm_it_does_not_know_is_said_before_building() {
-        let rustc = Rustc { release: "1.99.0".into(), llvm: 23, sysroot: PathBuf::new() };
+        let rustc =
+            Rustc { release: "1.99.0".into(), llvm: 23, host: String::new(), sysroot: PathBuf::new() };
         let text = demand(&Tools::new(), &rustc).unwrap_err().to_string();
         assert!(text.contains("LLVM 23") && text.contains("rustup toolchain install"), "{text}");
     }

@@ -2,9 +2,9 @@
 //! The bpf target has no prebuilt `core`, so its sources must be there, and bpf-linker links the result.
 
 mod apt;
+mod cargo_tools;
 mod components;
 mod debian_sources;
-mod fuzzer;
 mod linker;
 mod private_apt;
 mod rustc;
@@ -75,7 +75,29 @@ pub fn ensure_lint_tools(tools: &Tools) -> Result<()> {
 
 /// What `fuzz` needs besides; where it is.
 pub fn ensure_fuzzer(tools: &Tools, target_dir: &Path) -> Result<PathBuf> {
-    fuzzer::ensure(tools, target_dir)
+    cargo_tools::ensure_fuzzer(tools, target_dir)
+}
+
+/// What `dist` needs besides for the .rpm; where it is.
+pub fn ensure_rpm_packer(tools: &Tools, target_dir: &Path) -> Result<PathBuf> {
+    cargo_tools::ensure_rpm_packer(tools, target_dir)
+}
+
+/// The active compiler's targets that have a standard library here, and its own.
+pub fn targets(tools: &Tools) -> Result<Targets> {
+    let rustc = Rustc::active(tools)?;
+    let here = std::fs::read_dir(rustc.sysroot.join("lib/rustlib")).into_iter().flatten().flatten();
+    let installed = here.filter(|entry| entry.path().join("lib").is_dir());
+    let installed = installed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    Ok(Targets { host: rustc.host, installed })
+}
+
+/// What can be built for.
+pub struct Targets {
+    /// What this machine is.
+    pub host: String,
+    /// With a standard library.
+    pub installed: Vec<String>,
 }
 
 fn check(options: &Options) -> Result<ExitCode> {

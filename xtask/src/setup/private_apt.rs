@@ -87,6 +87,20 @@ impl<'a> PrivateApt<'a> {
         self.downloaded(self.patient("apt-get"), package)
     }
 
+    /// Downloads packages and all that they need, as on a machine that has none, into a folder; found in the lists that were
+    /// read. `names` may be patterns of apt: `?essential`.
+    pub fn download_with_dependencies(&self, names: &[&str], folder: &Path) -> Result<()> {
+        let words = ["-q", "install", "--download-only", "--assume-yes", "--no-install-recommends"];
+        output_of(self.own("apt-get").args(words).args(names))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let files = fs::read_dir(self.dir.join("cache/archives"))?.flatten().map(|entry| entry.path());
+        for package in files.filter(|file| file.extension().is_some_and(|end| end == "deb")) {
+            let name = package.file_name().context("a file has a name")?;
+            fs::copy(&package, folder.join(name))?;
+        }
+        Ok(())
+    }
+
     fn downloaded(&self, mut apt: Command, package: &str) -> Result<PathBuf> {
         output_of(apt.args(["-q", "download", package]))?;
         let files = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.path());

@@ -18,6 +18,8 @@ pub struct Rustc {
     pub release: String,
     /// bpf-linker borrows rustc's LLVM, so it must be built for the same major version.
     pub llvm: u32,
+    /// What it builds for unless told otherwise.
+    pub host: String,
     /// The folder of the toolchain.
     pub sysroot: PathBuf,
 }
@@ -40,6 +42,7 @@ impl Rustc {
         Some(Self {
             release: field("release: ")?.trim().to_owned(),
             llvm: llvm.split('.').next()?.trim().parse().ok()?,
+            host: field("host: ")?.trim().to_owned(),
             sysroot: PathBuf::from(sysroot),
         })
     }
@@ -68,19 +71,20 @@ mod tests {
     fn reads_release_and_llvm() {
         let rustc = Rustc::parse(STABLE, "/usr").unwrap();
         assert_eq!((rustc.release.as_str(), rustc.llvm), ("1.95.0", 22));
+        assert_eq!(rustc.host, "x86_64-unknown-linux-gnu");
         assert!(rustc.is_the_systems());
     }
 
     #[test]
     fn reads_a_nightly_and_a_short_llvm_version() {
-        let rustc = Rustc::parse("release: 1.97.0-nightly\nLLVM version: 23\n", "/x").unwrap();
+        let rustc = Rustc::parse("release: 1.97.0-nightly\nhost: x\nLLVM version: 23\n", "/x").unwrap();
         assert_eq!((rustc.release.as_str(), rustc.llvm), ("1.97.0-nightly", 23));
         assert!(!rustc.is_the_systems());
     }
 
     #[test]
     fn a_compiler_without_llvm_is_refused() {
-        assert!(Rustc::parse("release: 1.95.0\n", "/usr").is_none());
-        assert!(Rustc::parse("release: 1.95.0\nLLVM version: unknown\n", "/usr").is_none());
+        assert!(Rustc::parse("host: x\nrelease: 1.95.0\n", "/usr").is_none());
+        assert!(Rustc::parse("host: x\nrelease: 1.95.0\nLLVM version: unknown\n", "/usr").is_none());
     }
 }

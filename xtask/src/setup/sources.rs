@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn sources_of_another_release_do_not_count() {
         let sysroot = std::env::temp_dir().join(format!("xtask-sources-{}", std::process::id()));
-        let rustc = Rustc { release: "1.95.0".into(), llvm: 22, sysroot: sysroot.clone() };
+        let rustc =
+            Rustc { release: "1.95.0".into(), llvm: 22, host: String::new(), sysroot: sysroot.clone() };
         let folder = folder(&rustc);
         assert!(!present(&rustc));
         fs::create_dir_all(folder.join("library/core")).unwrap();

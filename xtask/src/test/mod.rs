@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything this machine can run, and an honest count on the last line.
 //! Tests that need root are `#[ignore = "needs root: …"]`, those that start a tool `#[ignore = "needs prometheus: …"]` or
 //! `"needs root and duckdb: …"`: cargo itself must work for everyone. They run here in a second pass where what they need is
-//! to be had; as root one at a time.
+//! to be had; as root one at a time. `needs packages` is a tool that is made here: `cargo xtask dist`, only if such a test runs.
 
 mod execute;
 mod libtest;
+mod packages;
 mod report;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::{
     workspace,
 };
 use libtest::Ignored;
+use packages::Packages;
 pub use report::Report;
 
 /// How tests call root in what they need.
@@ -57,13 +59,15 @@ fn all(options: &Options, report: &mut Report) -> Result<()> {
     let filter = options.filter.as_deref();
     let access = Access::find(&tools);
     let executables = build(&tools)?;
+    let mut packages = Packages::default();
 
     let mut waiting = Vec::new();
     for executable in &executables {
         let run = execute::as_anyone(&tools, executable, filter)?;
         report.count(&run.counts);
         let ignored = run.ignored.len();
-        let plan = Plan::of(run.ignored, access, &test_tools);
+        let mut plan = Plan::of(run.ignored, access, &test_tools);
+        packages.provide(&mut tools, &mut plan)?;
         report.skip(&executable.label(), plan.skipped, run.counts.ignored.saturating_sub(ignored));
         if !plan.with_tools.is_empty() {
             report.count(&execute::with_tools(&tools, executable, &plan.with_tools)?.counts);
@@ -97,7 +101,7 @@ impl Plan {
         for mut test in ignored {
             let needs = test.needs();
             let for_root = needs.contains(&ROOT);
-            let tools = || needs.iter().filter(|&&need| need != ROOT);
+            let tools = || needs.iter().filter(|&&need| need != ROOT && need != packages::NEED);
             let missing = tools().find_map(|need| test_tools.answer(need).err());
             let can = !needs.is_empty() && missing.is_none() && (!for_root || access != Access::None);
             if can {

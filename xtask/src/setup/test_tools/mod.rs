@@ -1,9 +1,11 @@
 //! What tests need and no build does. Programs are kept in a folder of the project's own, never installed into the system; a
 //! test whose program is missing is skipped and says why.
 
+mod debian;
 mod duckdb;
 mod iproute;
 mod prometheus;
+mod systemd;
 
 use std::{
     env, fs,
@@ -30,7 +32,7 @@ struct Tool {
     by_hand: &'static str,
 }
 
-const TOOLS: [Tool; 2] = [
+const TOOLS: [Tool; 4] = [
     Tool {
         name: "prometheus",
         programs: &["prometheus", "promtool"],
@@ -44,6 +46,20 @@ const TOOLS: [Tool; 2] = [
         why: "tests have it read the Parquet files",
         install: duckdb::install,
         by_hand: "put a python3 on PATH that can `import duckdb`, 1.1 or later",
+    },
+    Tool {
+        name: "debian",
+        programs: &["debian-packages"],
+        why: "tests make a Debian of its essential packages, and install tcptrace there",
+        install: debian::install,
+        by_hand: "run this on a Debian or Ubuntu whose package mirror is in reach",
+    },
+    Tool {
+        name: "systemd",
+        programs: &["systemd-analyze"],
+        why: "tests have it read the unit",
+        install: systemd::install,
+        by_hand: "put systemd-analyze, 250 or later, on PATH",
     },
 ];
 
@@ -166,7 +182,7 @@ mod tests {
         assert!(found.answer("duckdb").is_err());
         assert!(found.answer("QEMU").is_err(), "nobody brings it");
         let answers: Vec<_> = found.answers().map(|answer| answer.ok()).collect();
-        assert_eq!(answers, [Some("prometheus"), None]);
+        assert_eq!(answers, [Some("prometheus"), None, None, None]);
         fs::remove_dir_all(folder).unwrap();
     }
 }
