@@ -1,6 +1,9 @@
 //! The live source: drains the ring buffer, and knows what did not fit into it.
 
-use super::load::{LoadOptions, Loaded, load};
+use super::{
+    load::{LoadOptions, Loaded, load},
+    timens,
+};
 use crate::{decode::Decoder, error::StartError, event::Event};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use nix::time::{ClockId, clock_gettime};
@@ -140,7 +143,8 @@ impl Live {
     }
 }
 
-/// Now, on the clock of all events (CLOCK_BOOTTIME, which also counts while the machine sleeps), in nanoseconds.
+/// Now, on the clock of all events (CLOCK_BOOTTIME, which also counts while the machine sleeps; as the kernel has it, without
+/// what a time namespace adds), in nanoseconds.
 pub fn boot_time_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_BOOTTIME)
 }
@@ -161,9 +165,16 @@ pub fn cpu_time_ns() -> u64 {
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
+    let added_ns = match clock {
+        ClockId::CLOCK_BOOTTIME => timens::offsets().boot_ns,
+        ClockId::CLOCK_MONOTONIC => timens::offsets().monotonic_ns,
+        _ => 0,
+    };
     match clock_gettime(clock) {
         Ok(time) => {
-            (time.tv_sec() as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec() as u64)
+            let ns =
+                (time.tv_sec() as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec() as u64);
+            ns.saturating_add_signed(added_ns.saturating_neg())
         }
         Err(_) => 0, // all of them exist on every kernel that has ring buffers
     }

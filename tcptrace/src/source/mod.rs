@@ -20,4 +20,5 @@ pub mod privileges;
 pub mod sockdiag;
 pub mod sockets;
 pub mod surroundings;
+pub mod timens;
 mod tracefs;
