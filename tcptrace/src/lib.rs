@@ -21,6 +21,7 @@ pub mod kill;
 pub mod process;
 pub mod record;
 pub mod run;
+pub mod sandbox;
 pub mod sight;
 pub mod source;
 pub mod stat;

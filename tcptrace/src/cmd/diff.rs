@@ -11,6 +11,7 @@ use crate::{
     diagnose::{Diagnosis, Found, Scene},
     diff::{Diff, Side},
     record::playback::Playback,
+    sandbox::Sandbox,
     source::filter::FilterSpec,
     view::{self, ColorChoice, Palette},
     wall::Wall,
@@ -113,6 +114,7 @@ fn findings(path: &Path, filter: &FilterSpec) -> Result<BTreeMap<&'static str, F
         every: Duration::ZERO,
         looks: Some(1),
         no_trace: false,
+        sandbox: Sandbox::Off, // nothing is traced
         from: Some(path.to_owned()),
     };
     let seen = block_on(observe(plan, |_, _| Findings::default()));

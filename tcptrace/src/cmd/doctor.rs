@@ -7,7 +7,7 @@ use crate::{
         hooks::{Outcome, PROBES, RETRANSMIT_CALL, TRACEPOINTS, Way},
         load::{LoadOptions, load},
         machine::{Check, Status, checks},
-        privileges::Privileges,
+        privileges::{Privileges, USES, Use},
     },
     view::{ColorChoice, Palette},
 };
@@ -98,6 +98,7 @@ fn text(out: &mut impl Write, palette: &Palette, checks: &[Check], hooks: &Hooks
             writeln!(out, "{:<24} {advice}", "")?;
         }
     }
+    capabilities(out, palette)?;
     writeln!(out, "\n{strong}{:<31} {:<9} {:<38} NOTE{strong:#}", "HOOK", "ATTACHED", "TELLS")?;
     match hooks {
         Hooks::Tried(outcomes) => outcomes.iter().try_for_each(|outcome| row(out, palette, outcome)),
@@ -112,6 +113,21 @@ fn text(out: &mut impl Write, palette: &Palette, checks: &[Check], hooks: &Hooks
             writeln!(out, "\nnot tried: {why}")
         }
     }
+}
+
+/// Each capability that something needs: whether we have it, and what is lost without it.
+fn capabilities(out: &mut impl Write, palette: &Palette) -> io::Result<()> {
+    let (strong, privileges) = (palette.strong, Privileges::read());
+    writeln!(out, "\n{strong}{:<20} {:<5} NEEDED FOR{strong:#}", "CAPABILITY", "HERE")?;
+    for Use { capability, needed_for, without } in USES {
+        let has = privileges.has(capability);
+        let (word, style) = if has { ("yes", palette.good) } else { ("no", palette.warn) };
+        writeln!(out, "{:<20} {style}{word:<5}{style:#} {needed_for}", capability.name())?;
+        if !has {
+            writeln!(out, "{:<26} without it: {without}", "")?;
+        }
+    }
+    Ok(())
 }
 
 fn row(out: &mut impl Write, palette: &Palette, outcome: &Outcome) -> io::Result<()> {
@@ -137,6 +153,12 @@ fn machine_readable(checks: &[Check], hooks: &Hooks) -> Value {
             json!({ "name": check.name, "status": check.status.name(), "value": check.value, "advice": check.advice })
         })
         .collect();
+    let privileges = Privileges::read();
+    let capabilities = USES.iter().map(|Use { capability, needed_for, without }| {
+        let has = privileges.has(*capability);
+        json!({ "name": capability.name(), "has": has, "needed_for": needed_for, "without": without })
+    });
+    let capabilities: Vec<_> = capabilities.collect();
     let (tried, why) = match hooks {
         Hooks::Tried(outcomes) => (outcomes.as_slice(), None),
         Hooks::Unchecked(why) => (&[][..], Some(why)),
@@ -155,5 +177,5 @@ fn machine_readable(checks: &[Check], hooks: &Hooks) -> Value {
             })
         })
         .collect();
-    json!({ "v": crate::wire::VERSION, "type": "doctor", "checks": checks, "hooks": hooks, "not_tried": why })
+    json!({ "v": crate::wire::VERSION, "type": "doctor", "checks": checks, "capabilities": capabilities, "hooks": hooks, "not_tried": why })
 }

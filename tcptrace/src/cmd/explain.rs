@@ -6,6 +6,7 @@ use super::{
     block_on,
     filter_args::present,
     observer::{Plan, Show, observe},
+    sandbox_args::SandboxArgs,
     trace::Format,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub struct Args {
     /// Do not trace; only look at the sockets
     #[arg(long)]
     no_trace: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
     /// As a recording (`tcptrace record`) tells it; `-`: standard input
     #[arg(long, value_name = "FILE", conflicts_with = "no_trace")]
     from: Option<PathBuf>,
@@ -90,6 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         every: args.watch_for,
         looks: Some(2),
         no_trace: args.no_trace,
+        sandbox: args.sandbox.into(),
         from: args.from,
     };
     let recorded = plan.from.is_some();

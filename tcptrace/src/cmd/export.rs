@@ -14,11 +14,7 @@ use crate::{
     },
     flow::Entry,
     run::{Looked, Next, Reading, Run, Signals, Sink, report::Resync},
-    source::{
-        filter::FilterSpec,
-        live::{Live, boot_time_ns},
-        surroundings::Surroundings,
-    },
+    source::{filter::FilterSpec, live::boot_time_ns, surroundings::Surroundings},
     summary::LostCounts,
     tell,
 };
@@ -85,7 +81,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
     let options = args.attach.load_options(filter.clone());
     let mut push = Push::new(args.push)?;
-    let server = Server::start(args.listen).map_err(|error| cannot_listen(args.listen, &error))?;
+    let sandbox = args.attach.sandbox.into();
+    let server = Server::start(args.listen, sandbox).map_err(|error| cannot_listen(args.listen, &error))?;
     if !server.address.ip().is_loopback() {
         tell!(
             "warning: {} can be reached from other hosts: the metrics tell whoever asks which services there are; there \
@@ -95,7 +92,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     super::block_on(async {
         let signals = Signals::listen()?;
-        let live = Live::start(&options)?;
+        let ready = args.attach.start(&options, true)?;
+        let live = &ready.live;
         let own = live.loaded().map(Own::new).unwrap_or_default();
         for hook in live.loaded().iter().flat_map(|loaded| &loaded.outcomes) {
             if hook.way.is_none() && !hook.hook.is_probe() {
@@ -107,8 +105,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
         server.enter(Stage::Publishing(snapshots.clone()));
         tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
-        push.start(snapshots)?;
-        let run = Run::new(signals, live, args.attach.wanted(filter.clone()));
+        push.start(snapshots, sandbox)?;
+        let run = Run::new(signals, ready, args.attach.wanted(filter.clone()));
+        run.confine(sandbox);
         let observer = Observer::endless(&filter, run.started(), Found::default());
         let mut exporter = Exporter { observer, collector, trimmed: false };
         run.until_stopped(None, std::future::pending(), &mut exporter).await.context("export")?;
@@ -138,7 +137,9 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
              and [::] for all"
         ),
         io::ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("--listen {address}: ports below 1024 need root; choose another, e.g. {LISTEN}")
+            anyhow::anyhow!(
+                "--listen {address}: ports below 1024 need root (CAP_NET_BIND_SERVICE); choose another, e.g. {LISTEN}"
+            )
         }
         _ => anyhow::anyhow!("--listen {address}: {error}"),
     }

@@ -9,7 +9,8 @@ use crate::{
         tape::FileTape,
     },
     run::{Origin, Run, Signals, Sink, Started},
-    source::{filter::FilterSpec, live::Live},
+    sandbox::Sandbox,
+    source::filter::FilterSpec,
     summary::Summary,
     tell,
 };
@@ -54,7 +55,8 @@ impl Feed {
             return Ok(Self::File(Box::new(Playback::open(path, filter)?)));
         }
         // A file that cannot be written is told before anything is attached.
-        let tape = args.record.as_deref().map(|path| beside(path, args.force)).transpose()?;
+        let sandbox = attach.sandbox.into();
+        let tape = args.record.as_deref().map(|path| beside(path, args.force, sandbox)).transpose()?;
         Self::attached(tape, attach, filter, false)
     }
 
@@ -74,8 +76,9 @@ impl Feed {
     ) -> anyhow::Result<Self> {
         let options = attach.load_options(filter);
         let signals = Signals::listen()?;
-        let live = match Live::start(&options) {
-            Ok(live) => live,
+        // What sockets tell themselves is recorded, and shown by nobody here.
+        let ready = match attach.start(&options, tape.is_some()) {
+            Ok(ready) => ready,
             Err(error) => {
                 tape.into_iter().for_each(FileTape::discard);
                 return Err(error.into());
@@ -83,7 +86,8 @@ impl Feed {
         };
         let mut wanted = attach.wanted(options.filter);
         wanted.look_at_end = tape.is_some();
-        let run = Run::new(signals, live, wanted);
+        let run = Run::new(signals, ready, wanted);
+        run.confine(attach.sandbox.into());
         Ok(match tape {
             Some(tape) => Self::Recorded(Box::new((run, tape)), essential),
             None => Self::Live(Box::new(run)),
@@ -147,9 +151,9 @@ pub const MOST_BYTES: u64 = 1 << 30;
 ///
 /// # Errors
 /// It cannot be written there.
-pub fn beside(path: &Path, force: bool) -> Result<FileTape, CreateError> {
+pub fn beside(path: &Path, force: bool, sandbox: Sandbox) -> Result<FileTape, CreateError> {
     let limits = Limits { max_bytes: Some(MOST_BYTES), ..Limits::default() };
-    FileTape::create(path, Options { limits, force, owner: owner(), ..Options::default() })
+    FileTape::create(path, Options { limits, force, owner: owner(), sandbox, ..Options::default() })
 }
 
 /// Who typed `sudo`: the recording is theirs.

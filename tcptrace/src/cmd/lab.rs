@@ -16,11 +16,7 @@ use crate::{
         Looked, Next, Origin, Run, Signals, Sink, Wanted,
         report::{Resync, Why},
     },
-    source::{
-        filter::FilterSpec,
-        live::{Live, boot_time_ns},
-        surroundings::Surroundings,
-    },
+    source::{filter::FilterSpec, live::boot_time_ns, surroundings::Surroundings},
     summary::LostCounts,
     tell,
 };
@@ -81,7 +77,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return print(&scenario.explain());
     }
     let family = if args.family == "6" { Family::V6 } else { Family::V4 };
-    let tape = args.record.as_deref().map(|path| beside(path, args.force)).transpose()?;
+    let sandbox = args.trace.attach.sandbox.into();
+    let tape = args.record.as_deref().map(|path| beside(path, args.force, sandbox)).transpose()?;
     // A lab's errors name their cause themselves: as a source it would stand there twice.
     let lab = Lab::new(family).map_err(|error| anyhow!("the lab cannot be set up: {error}"))?;
     let hosts = Side::ALL.map(|side| lab.netns(side));
@@ -89,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = args.trace.attach.load_options(filter.clone());
     super::block_on(async {
         let signals = Signals::listen()?;
-        let live = Live::start(&options).map_err(|error| match error {
+        let ready = args.trace.attach.start(&options, true).map_err(|error| match error {
             StartError::Filter { why, .. } => {
                 anyhow!("the lab traces its two network namespaces, which it cannot: {why}")
             }
@@ -97,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         })?;
         let wanted =
             Wanted { resync: Some(LOOK_EVERY), eager: true, ..args.trace.attach.wanted(options.filter) };
-        let run = Run::new(signals, live, wanted);
+        let run = Run::new(signals, ready, wanted);
         let origin = Origin::live(run.started());
         let output = Output::new(&args.trace, Choice::default(), &origin);
         let observer = Observer::endless(&filter, run.started(), Latest::default());
@@ -114,6 +111,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let _ = ended.send(()); // nobody waits any more: the trace was interrupted
             result
         })?;
+        // The script goes on with all that it needs.
+        run.confine(sandbox);
         let mut interrupted = true;
         let stop = async {
             let _ = end.await; // an error means that the script is gone: that is an end too

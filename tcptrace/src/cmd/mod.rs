@@ -17,6 +17,7 @@ pub mod manual;
 mod observer;
 mod push;
 pub mod record;
+mod sandbox_args;
 pub mod snapshot;
 pub mod stat;
 pub mod stuck;

@@ -6,11 +6,14 @@ use crate::{
     error::StartError,
     flow::{DEFAULT_MAX_FLOWS, Entry},
     record::playback::Playback,
-    run::{Looked, Next, Origin, Run, Signals, Sink, Started, Wanted, look::Looks, report::Resync},
+    run::{
+        Looked, Next, Origin, Questions, Ready, Run, Signals, Sink, Started, Wanted, look::Looks,
+        report::Resync,
+    },
+    sandbox::Sandbox,
     source::{
         btf::KERNEL_BTF,
         filter::FilterSpec,
-        live::Live,
         load::{HookChoice, LoadOptions, RetransmitChoice},
         surroundings::Surroundings,
     },
@@ -49,6 +52,8 @@ pub struct Plan {
     pub looks: Option<u64>,
     /// Not to be traced.
     pub no_trace: bool,
+    /// Whether to give up what is needed no more once it is traced.
+    pub sandbox: Sandbox,
     /// A recording, instead of this machine now: its last look, or (`looks` is `None`) each.
     pub from: Option<PathBuf>,
 }
@@ -58,7 +63,7 @@ pub struct Plan {
 /// # Errors
 /// Standard output's; a recording that cannot be read.
 pub async fn observe<S: Show>(plan: Plan, make: impl FnOnce(&Origin, &Started) -> S) -> anyhow::Result<S> {
-    let Plan { filter, older_than, every, looks, no_trace, from } = plan;
+    let Plan { filter, older_than, every, looks, no_trace, sandbox, from } = plan;
     if let Some(path) = from {
         let playback = Playback::open(&path, filter.clone())?;
         let shown = if looks.is_some() { Shown::AtTheEnd(None) } else { Shown::Each };
@@ -67,8 +72,8 @@ pub async fn observe<S: Show>(plan: Plan, make: impl FnOnce(&Origin, &Started) -
     }
     let shown = looks.map_or(Shown::Each, Shown::After);
     let mut signals = Signals::listen()?;
-    match if no_trace { Err("--no-trace".to_owned()) } else { start(&filter) } {
-        Ok(live) => {
+    match if no_trace { Err("--no-trace".to_owned()) } else { start(&filter, sandbox) } {
+        Ok(ready) => {
             let eager = looks.is_some();
             let wanted = Wanted {
                 filter: filter.clone(),
@@ -77,7 +82,8 @@ pub async fn observe<S: Show>(plan: Plan, make: impl FnOnce(&Origin, &Started) -
                 eager,
                 look_at_end: false,
             };
-            let run = Run::new(signals, live, wanted);
+            let run = Run::new(signals, ready, wanted);
+            run.confine(sandbox);
             let show = make(&Origin::live(run.started()), run.started());
             let mut observer = Observer::new(&filter, older_than, shown, show);
             observer.traced(run.started());
@@ -132,7 +138,7 @@ fn replay<S: Show>(playback: Playback, mut observer: Observer<S>) -> anyhow::Res
 }
 
 /// Starts to trace; or the first line of why not.
-fn start(filter: &FilterSpec) -> Result<Live, String> {
+fn start(filter: &FilterSpec, sandbox: Sandbox) -> Result<Ready, String> {
     let options = LoadOptions {
         hooks: HookChoice::default(),
         retransmit: RetransmitChoice::default(),
@@ -140,7 +146,8 @@ fn start(filter: &FilterSpec) -> Result<Live, String> {
         btf: Some(PathBuf::from(KERNEL_BTF)),
         filter: filter.clone(),
     };
-    Live::start(&options).map_err(|error| match error {
+    let questions = Questions { holders: true, details: true };
+    Ready::start(&options, questions, sandbox).map_err(|error| match error {
         StartError::Capability { missing, .. } => format!("tracing needs {}", missing.join(" and ")),
         error => error.to_string().lines().next().unwrap_or_default().to_owned(),
     })

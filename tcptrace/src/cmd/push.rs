@@ -1,6 +1,6 @@
 //! Pushing by OTLP, as `export` does it: its arguments, and the thread that comes of them. Without the feature `otlp` there is none.
 
-use crate::export::model::Snapshot;
+use crate::{export::model::Snapshot, sandbox::Sandbox};
 use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::watch;
 #[cfg(feature = "otlp")]
@@ -66,10 +66,15 @@ impl Push {
     ///
     /// # Errors
     /// There can be no further thread.
-    pub fn start(&mut self, snapshots: watch::Receiver<Arc<Snapshot>>) -> anyhow::Result<()> {
+    pub fn start(
+        &mut self,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        sandbox: Sandbox,
+    ) -> anyhow::Result<()> {
         let (Some(settings), Some(dropped)) = (self.settings.take(), &self.dropped) else { return Ok(()) };
         tell!("pushing to {} by {} every {:?}", settings.url, settings.protocol, settings.interval);
-        self.pusher = Some(Pusher::start(settings, snapshots, Arc::clone(dropped)).context("--otlp")?);
+        self.pusher =
+            Some(Pusher::start(settings, snapshots, Arc::clone(dropped), sandbox).context("--otlp")?);
         Ok(())
     }
 
@@ -87,7 +92,11 @@ impl Push {
         Ok(Self::default())
     }
 
-    pub fn start(&mut self, _snapshots: watch::Receiver<Arc<Snapshot>>) -> anyhow::Result<()> {
+    pub fn start(
+        &mut self,
+        _snapshots: watch::Receiver<Arc<Snapshot>>,
+        _sandbox: Sandbox,
+    ) -> anyhow::Result<()> {
         Ok(())
     }
 

@@ -60,7 +60,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         anyhow::bail!("a recording has every state: give --state to the command that shows it");
     }
     let limits = Limits { max_bytes: Some(args.max_size), rotate_every: args.rotate, keep: args.keep };
-    let options = Options { limits, force: args.force, owner: owner(), ..Options::default() };
+    let sandbox = args.attach.sandbox.into();
+    let options = Options { limits, force: args.force, owner: owner(), sandbox, ..Options::default() };
     let tape = FileTape::create(&args.file, options)?;
     super::block_on(async {
         let feed = Feed::recorded(tape, &args.attach, filter)?;

@@ -4,6 +4,7 @@ use super::{
     block_on,
     filter_args::{FilterArgs, present},
     observer::{Plan, Show, observe},
+    sandbox_args::SandboxArgs,
     trace::Format,
 };
 use crate::{
@@ -55,6 +56,8 @@ pub struct Args {
     /// Do not trace; only look at the sockets
     #[arg(long, help_heading = "Looking")]
     no_trace: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
     /// How it was at the end of a recording (`tcptrace record`), or with --watch at each look of it; `-`: standard input
     #[arg(long, value_name = "FILE", help_heading = "Looking", conflicts_with = "no_trace")]
     from: Option<PathBuf>,
@@ -97,6 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         every: args.watch.unwrap_or(args.watch_for),
         looks: args.watch.is_none().then_some(2),
         no_trace: args.no_trace,
+        sandbox: args.sandbox.into(),
         from: args.from,
     };
     let output = block_on(observe(plan, make))?;

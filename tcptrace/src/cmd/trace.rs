@@ -1,13 +1,15 @@
 //! What `watch` and `lab` share: how to attach, and where entries are written.
 
+use super::sandbox_args::SandboxArgs;
 use crate::{
     cli,
     diagnose::{Finding, group::group},
     enrich::Places,
+    error::StartError,
     event::{Direction, TcpState},
     flow::{DEFAULT_MAX_FLOWS, Entry, What},
     run::{
-        Next, Origin, Sink, Started, Wanted,
+        Next, Origin, Questions, Ready, Sink, Started, Wanted,
         report::{Resync, Why},
     },
     source::{
@@ -73,6 +75,9 @@ pub struct AttachArgs {
     /// start. SIGUSR1 asks at once, and prints every connection known
     #[arg(long, value_parser = cli::resync, default_value = "30s", allow_hyphen_values = true, value_name = "TIME", help_heading = "Tracing")]
     pub resync: cli::Resync,
+    /// How little it may do once it is attached.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     /// The kernel's type information: a file, or `none` to do without
     #[arg(long, default_value = KERNEL_BTF, value_name = "FILE", help_heading = "Tracing")]
     pub btf: PathBuf,
@@ -98,6 +103,16 @@ impl AttachArgs {
         }
         let btf = (self.btf.as_os_str() != "none").then(|| self.btf.clone());
         LoadOptions { hooks: self.hooks, retransmit: self.retransmit_hook, ring_bytes, btf, filter }
+    }
+
+    /// Loads and attaches, and what will be asked for. `details`: of what sockets tell themselves, too.
+    ///
+    /// # Errors
+    /// As [`Ready::start`].
+    pub fn start(&self, options: &LoadOptions, details: bool) -> Result<Ready, StartError> {
+        let asks = self.resync.is_some();
+        let questions = Questions { holders: asks, details: asks && details };
+        Ready::start(options, questions, self.sandbox.into())
     }
 
     /// What a run needs to know.

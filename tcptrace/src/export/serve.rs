@@ -2,6 +2,7 @@
 //! client, however slow, holds up the trace, nor another client.
 
 use super::{model::Snapshot, negotiate::Format};
+use crate::sandbox::{Sandbox, Thread};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -55,11 +56,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens.
+    /// Listens. Whatever is asked, in a sandbox the thread that answers can neither open a file nor reach a host.
     ///
     /// # Errors
     /// Why this address cannot be listened on.
-    pub fn start(address: SocketAddr) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, sandbox: Sandbox) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -67,6 +68,7 @@ impl Server {
         let (stage, stages) = watch::channel(Stage::Starting("the kernel programs are being attached"));
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("http".into()).spawn(move || {
+            sandbox.enter(&Thread::Server);
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
@@ -144,6 +146,10 @@ impl Pages {
         let accept: Vec<_> =
             request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
         let mut response = match (request.uri().path(), request.method()) {
+            // `GET http://host/`, `CONNECT host:port`: nobody is asked on anybody's behalf.
+            _ if request.uri().authority().is_some() => {
+                plain(StatusCode::BAD_REQUEST, "this is no proxy: ask for a path, e.g. /metrics\n".into())
+            }
             ("/" | "/metrics" | "/healthz" | "/readyz", method)
                 if ![Method::GET, Method::HEAD].contains(method) =>
             {

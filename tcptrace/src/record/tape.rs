@@ -29,7 +29,7 @@ impl FileTape {
     /// It cannot be.
     pub fn create(path: &Path, options: Options) -> Result<Self, CreateError> {
         let writer = if path == Path::new("-") {
-            Writer::stream(path, Box::new(io::stdout()), options.preamble)?
+            Writer::stream(path, Box::new(io::stdout()), options)?
         } else {
             Writer::create(path, options)?
         };

@@ -5,18 +5,21 @@ mod ask;
 pub mod core;
 pub mod look;
 mod origin;
+mod ready;
 pub mod report;
 mod sink;
 mod started;
 mod wake;
 
 pub use origin::Origin;
+pub use ready::{Questions, Ready};
 pub use sink::{Looked, Next, Reading, Sink};
 pub use started::{Attached, Started, capabilities};
 pub use wake::Signals;
 
 use self::core::{Core, Input};
 use crate::{
+    sandbox::{Sandbox, Thread},
     source::{
         filter::FilterSpec,
         live::{Live, boot_time_ns},
@@ -70,7 +73,8 @@ pub struct Wanted {
 
 impl Run {
     /// Joins a started source with an empty ledger.
-    pub fn new(signals: Signals, live: Live, wanted: Wanted) -> Self {
+    pub fn new(signals: Signals, ready: impl Into<Ready>, wanted: Wanted) -> Self {
+        let Ready { live, holders, details } = ready.into();
         let Wanted { filter, max_flows, resync, eager, look_at_end } = wanted;
         let all_states = filter.states.is_empty();
         let mut started = Started::new(live.loaded(), all_states, boot_time_ns(), max_flows);
@@ -83,12 +87,17 @@ impl Run {
             core: Core::new(&started),
             live,
             started,
-            sockets: Sockets::new(&filter.netns, resync.is_some()),
-            surroundings: LiveSurroundings::new(&filter.netns),
+            sockets: Sockets::new(&filter.netns, resync.is_some()).with(holders),
+            surroundings: LiveSurroundings::new(&filter.netns).with(details),
             filter,
             schedule: if all_states { Schedule::new(resync, eager) } else { Schedule::once(resync) },
             look_at_end: look_at_end && resync.is_some(),
         }
+    }
+
+    /// Gives up what it needs no more. Only for the calling thread, which is to be the one that runs, and those started later.
+    pub fn confine(&self, sandbox: Sandbox) {
+        sandbox.enter(&Thread::tracer(&self.filter.netns, self.sockets.reads_descriptors()));
     }
 
     /// How it began.

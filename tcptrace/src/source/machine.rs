@@ -6,7 +6,7 @@ use super::{
     holders::HolderSource,
     layout,
     netns::Namespace,
-    privileges::{Privileges, kernel_version},
+    privileges::{Capability, Privileges, kernel_version, setcap},
     sockdiag::{DiagError, SockDiag},
     tracefs,
 };
@@ -69,6 +69,7 @@ pub fn checks() -> Vec<Check> {
         kernel(),
         types(),
         capabilities(&privileges),
+        sandbox(),
         lockdown(&privileges),
         tracefs_mount(),
         paranoid(&privileges),
@@ -121,8 +122,20 @@ fn capabilities(privileges: &Privileges) -> Check {
     if missing.is_empty() {
         return Check::new("capabilities", Status::Good, "enough to load and attach");
     }
+    let setcap = setcap(&[Capability::Bpf, Capability::Perfmon]);
     Check::new("capabilities", Status::Bad, format!("missing {}", missing.join(" and ")))
-        .advise("type: sudo tcptrace ...")
+        .advise(format!("type: sudo tcptrace ...; or once: {setcap}"))
+}
+
+/// What is given up after attaching, as far as this kernel can.
+fn sandbox() -> Check {
+    const NAME: &str = "sandbox";
+    let (has, lacks) = crate::sandbox::available();
+    let value = format!("after attaching, less of: {}", has.join(", "));
+    match lacks.as_slice() {
+        [] => Check::new(NAME, Status::Good, value),
+        lacks => Check::new(NAME, Status::Note, value).advise(lacks.join("; ")),
+    }
 }
 
 fn lockdown(privileges: &Privileges) -> Check {
@@ -139,8 +152,13 @@ fn lockdown(privileges: &Privileges) -> Check {
 fn tracefs_mount() -> Check {
     match tracefs::find() {
         Some(place) => Check::new("tracefs", Status::Good, place.display().to_string()),
-        None => Check::new("tracefs", Status::Note, "not mounted, or not readable without root")
-            .advise("only classic tracepoints need it, and tcptrace then mounts it for itself"),
+        None => match tracefs::readable() {
+            Err(why) => Check::new("tracefs", Status::Note, "there, and not for this user")
+                .advise(format!("only classic tracepoints need it: {why}")),
+            Ok(()) => Check::new("tracefs", Status::Note, "not mounted").advise(
+                "only classic tracepoints need it, and tcptrace then mounts it for itself (CAP_SYS_ADMIN)",
+            ),
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 mod limits;
 mod search;
 
+use super::privileges::{Capability, setcap};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
@@ -48,11 +49,16 @@ pub enum NamespaceError {
     #[error("{} is not a network namespace; `lsns -t net` and `ip netns` list them", .0.display())]
     NotNamespace(PathBuf),
     /// Files of other users' processes.
-    #[error("{} may not be read: that needs root", .0.display())]
+    #[error(
+        "{} may not be read: that needs root (CAP_SYS_PTRACE for other users' processes, CAP_DAC_READ_SEARCH for their folders); \
+         type the same command behind sudo",
+        .0.display()
+    )]
     Unreadable(PathBuf),
     /// setns() is not for everybody.
     #[error(
-        "entering the network namespace {0} needs CAP_SYS_ADMIN, which this process does not have; type the same command behind sudo"
+        "entering the network namespace {} needs CAP_SYS_ADMIN, which this process does not have; type the same command behind sudo\n  (or give the file that capability: {})", .0,
+        setcap(&[Capability::Bpf, Capability::Perfmon, Capability::SysAdmin, Capability::SysPtrace])
     )]
     Capability(String),
     /// Anything else.
@@ -198,7 +204,9 @@ impl Namespace {
         let why = match search.hidden {
             0 => "no process is in it, and it has no name".into(),
             hidden => {
-                format!("not among those that may be seen; {hidden} processes need root to be looked at")
+                format!(
+                    "not among those that may be seen; {hidden} processes need root (CAP_SYS_PTRACE) to be looked at"
+                )
             }
         };
         Err(NamespaceError::NotFound { text: text.into(), why })

@@ -2,14 +2,115 @@
 
 use std::fs;
 
-/// The capabilities that tracing needs, by their number (include/uapi/linux/capability.h) and name.
-const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
-/// Enough by itself.
-const SYS_ADMIN: u32 = 21;
-/// Ending other programs' sockets, among much else.
-const NET_ADMIN: u32 = 12;
-/// Looking into other users' processes.
-const SYS_PTRACE: u32 = 19;
+/// A capability that something of tcptrace needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// Maps and programs.
+    Bpf,
+    /// Programs that look into the kernel.
+    Perfmon,
+    /// Other network namespaces; what the two above allow, too.
+    SysAdmin,
+    /// Other users' processes.
+    SysPtrace,
+    /// Folders of other users.
+    DacReadSearch,
+    /// Ending sockets.
+    NetAdmin,
+    /// Writing into other users' folders.
+    DacOverride,
+    /// Handing files over.
+    Chown,
+    /// Deleting what was handed over.
+    Fowner,
+}
+
+/// What a capability is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The capability.
+    pub capability: Capability,
+    /// What needs it.
+    pub needed_for: &'static str,
+    /// What is lost without it.
+    pub without: &'static str,
+}
+
+/// Those that users may give: the first two always, the others for what they want.
+pub const USES: [Use; 6] = [
+    Use {
+        capability: Capability::Bpf,
+        needed_for: "loading the kernel programs and their maps",
+        without: "nothing is traced: watch, hist, record and export do not start; stat, stuck and explain look at sockets only",
+    },
+    Use {
+        capability: Capability::Perfmon,
+        needed_for: "programs that read the kernel's memory, and attaching them",
+        without: "nothing is traced: watch, hist, record and export do not start; stat, stuck and explain look at sockets only",
+    },
+    Use {
+        capability: Capability::SysAdmin,
+        needed_for: "entering other network namespaces; classic tracepoints and kprobes where kernel.perf_event_paranoid is above 2",
+        without: "events of other network namespaces are traced, but sockets older than the trace, minisockets, settings \
+                  and counters there stay unknown",
+    },
+    Use {
+        capability: Capability::SysPtrace,
+        needed_for: "finding the network namespaces that other users' processes are in",
+        without: "only named network namespaces (ip netns) and those of one's own processes are found",
+    },
+    Use {
+        capability: Capability::DacReadSearch,
+        needed_for: "reading tracefs (--hooks classic), and /proc/PID/fd where there is no iterator over open files",
+        without: "no classic tracepoints; without the iterator, owners of older sockets are known only if they are one's own",
+    },
+    Use {
+        capability: Capability::NetAdmin,
+        needed_for: "ending sockets (kill --yes)",
+        without: "kill only shows what it would end",
+    },
+];
+
+impl Capability {
+    /// As setcap(8) and capabilities(7) call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bpf => "CAP_BPF",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
+            Self::Chown => "CAP_CHOWN",
+            Self::Fowner => "CAP_FOWNER",
+        }
+    }
+
+    /// The same as the library has it that changes them.
+    pub const fn caps(self) -> caps::Capability {
+        use caps::Capability as Caps;
+        match self {
+            Self::Bpf => Caps::CAP_BPF,
+            Self::Perfmon => Caps::CAP_PERFMON,
+            Self::SysAdmin => Caps::CAP_SYS_ADMIN,
+            Self::SysPtrace => Caps::CAP_SYS_PTRACE,
+            Self::DacReadSearch => Caps::CAP_DAC_READ_SEARCH,
+            Self::NetAdmin => Caps::CAP_NET_ADMIN,
+            Self::DacOverride => Caps::CAP_DAC_OVERRIDE,
+            Self::Chown => Caps::CAP_CHOWN,
+            Self::Fowner => Caps::CAP_FOWNER,
+        }
+    }
+}
+
+/// What to type so that whoever starts this file has these capabilities.
+pub fn setcap(capabilities: &[Capability]) -> String {
+    let names: Vec<_> =
+        capabilities.iter().map(|capability| capability.name().to_ascii_lowercase()).collect();
+    let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    format!("sudo setcap {}=ep {program}", names.join(","))
+}
 
 /// Facts about this process and machine; `None` or empty where they cannot be read.
 #[derive(Clone, Debug)]
@@ -44,10 +145,12 @@ impl Privileges {
 
     /// The capabilities that are missing for tracing, by name.
     pub fn missing(&self) -> Vec<&'static str> {
-        if self.has(SYS_ADMIN) {
+        // Enough by itself.
+        if self.has(Capability::SysAdmin) {
             return Vec::new();
         }
-        NEEDED.iter().filter(|(number, _)| !self.has(*number)).map(|(_, name)| *name).collect()
+        let needed = [Capability::Bpf, Capability::Perfmon].into_iter();
+        needed.filter(|capability| !self.has(*capability)).map(Capability::name).collect()
     }
 
     /// Programs may read kernel memory by address.
@@ -57,21 +160,22 @@ impl Privileges {
 
     /// /proc shows the descriptors of other users' processes.
     pub fn reads_all_processes(&self) -> bool {
-        self.has(SYS_PTRACE)
+        self.has(Capability::SysPtrace)
     }
 
     /// Network namespaces that are not ours can be entered.
     pub fn enters_namespaces(&self) -> bool {
-        self.has(SYS_ADMIN)
+        self.has(Capability::SysAdmin)
     }
 
     /// The kernel ends sockets for us, if this user namespace owns their network namespace.
     pub fn destroys_sockets(&self) -> bool {
-        self.has(NET_ADMIN)
+        self.has(Capability::NetAdmin)
     }
 
-    fn has(&self, number: u32) -> bool {
-        self.effective >> number & 1 == 1
+    /// Whether this process has it, now.
+    pub fn has(&self, capability: Capability) -> bool {
+        self.effective & capability.caps().bitmask() != 0
     }
 }
 
@@ -86,4 +190,24 @@ pub fn kernel_version() -> (String, Option<(u32, u32)>) {
         _ => None,
     };
     (release, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_the_table() {
+        let document = include_str!("../../../docs/privileges.md");
+        for Use { capability, needed_for, without } in USES {
+            let row = format!("| {} | {needed_for} | {without} |\n", capability.name());
+            assert!(document.contains(&row), "docs/privileges.md must have this row:\n{row}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_names_them_as_setcap_does() {
+        let typed = setcap(&[Capability::Bpf, Capability::DacReadSearch]);
+        assert!(typed.starts_with("sudo setcap cap_bpf,cap_dac_read_search=ep /"), "{typed}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The kernel's own list of sockets, in every network namespace that concerns us: whom to ask, and where.
 
 use super::{
-    holders::{HolderSource, Holders},
+    holders::{HolderSource, Holders, Way},
     live::boot_time_ns,
     netns::{Limits, Namespace, limits},
     sockdiag::SockDiag,
@@ -58,6 +58,17 @@ impl Sockets {
             settings: Vec::new(),
             holders: None,
         }
+    }
+
+    /// Finds holders with this, if there is one already.
+    pub fn with(mut self, holders: Option<HolderSource>) -> Self {
+        self.holders = holders;
+        self
+    }
+
+    /// Whether holders are found through /proc.
+    pub fn reads_descriptors(&self) -> bool {
+        self.enabled && self.holders.as_ref().is_some_and(|source| source.way() == Way::Proc)
     }
 
     /// Finds namespaces that are new, and forgets those that are gone. Returns what the settings of the new ones say.

@@ -63,6 +63,12 @@ impl LiveSurroundings {
     pub fn new(wanted: &BTreeSet<u32>) -> Self {
         Self { namespaces: Namespaces::new(wanted), details: None }
     }
+
+    /// Asks sockets with this, if there is one already.
+    pub fn with(mut self, details: Option<DetailSource>) -> Self {
+        self.details = details;
+        self
+    }
 }
 
 impl Surroundings for LiveSurroundings {

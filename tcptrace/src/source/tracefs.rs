@@ -1,10 +1,11 @@
 //! The `format` files of the classic tracepoints: where the fields of their records are.
 
+use super::privileges::{Capability, setcap};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use std::{fs, path::PathBuf};
+use std::{fs, io::ErrorKind, path::PathBuf};
 use tcptrace_common::layout::{NO_FIELD, Record};
 
 /// Where tracefs is looked for, in this order.
@@ -15,12 +16,32 @@ pub fn find() -> Option<PathBuf> {
     PLACES.into_iter().map(PathBuf::from).find(|place| place.join("events").is_dir())
 }
 
+/// What to type if there is a tracefs that may not be read: it is for root alone (mode 0700).
+///
+/// # Errors
+/// There is one.
+pub fn readable() -> Result<(), String> {
+    let hidden = |place: &&&str| {
+        let events = fs::metadata(std::path::Path::new(*place).join("events"));
+        events.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    match PLACES.iter().find(hidden) {
+        Some(place) => Err(format!(
+            "{place} may not be read: that needs {}, which this process does not have; type: {}",
+            Capability::DacReadSearch.name(),
+            setcap(&[Capability::Bpf, Capability::Perfmon, Capability::DacReadSearch])
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Mounts tracefs for this process alone, where it is not mounted: nobody else sees it, and it is gone when we
 /// are. To be called before other threads exist.
 ///
 /// # Errors
 /// A sentence that says what failed and what to type.
 pub fn mount_privately() -> Result<PathBuf, String> {
+    readable()?;
     let none: Option<&str> = None;
     let place = PLACES[0];
     let mounted = unshare(CloneFlags::CLONE_NEWNS)

@@ -74,6 +74,7 @@ fn every_flag_has_its_tests() {
         "--yes",
         "--verbose",
         "--no-trace",
+        "--no-sandbox",
         "--force",
     ];
     let all = [

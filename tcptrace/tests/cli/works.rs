@@ -187,6 +187,7 @@ impl Good {
         add("--btf", &place.btf, All);
         add("--btf", "none", All);
         add("--record", &place.record, All);
+        add("--no-sandbox", "", All);
         cases
     }
 

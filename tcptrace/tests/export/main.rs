@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
 mod daemon;
+mod endpoint;
 mod flags;
 mod numbers;
 mod prometheus;

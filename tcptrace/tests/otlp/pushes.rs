@@ -14,12 +14,15 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tcptrace::export::{
-    model::{FLOWS, Sample, Snapshot, TRANSITIONS, Value},
-    otlp::{
-        Pusher, Settings,
-        settings::{Asked, Protocol, header, url},
+use tcptrace::{
+    export::{
+        model::{FLOWS, Sample, Snapshot, TRANSITIONS, Value},
+        otlp::{
+            Pusher, Settings,
+            settings::{Asked, Protocol, header, url},
+        },
     },
+    sandbox::Sandbox,
 };
 use tokio::sync::watch;
 
@@ -52,7 +55,7 @@ impl Pushing {
         change(&mut settings);
         let (publish, snapshots) = watch::channel(Arc::default());
         let dropped = Arc::new(AtomicU64::new(0));
-        let pusher = Pusher::start(settings, snapshots, Arc::clone(&dropped)).unwrap();
+        let pusher = Pusher::start(settings, snapshots, Arc::clone(&dropped), Sandbox::On).unwrap();
         Self { publish, pusher, dropped, url: address.to_owned() }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     source::{
         load::typed,
         netns::Namespace,
-        privileges::Privileges,
+        privileges::{Capability, Privileges, setcap},
         sockdiag::{Destroyed, SockDiag},
     },
     tell,
@@ -127,7 +127,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let sudo = if Privileges::read().destroys_sockets() {
             String::new()
         } else {
-            format!("\n  it needs CAP_NET_ADMIN, which this process does not have; type: sudo {}", typed())
+            format!(
+                "\n  it needs CAP_NET_ADMIN, which this process does not have; type: sudo {}\n  (or give the file that capability: {})",
+                typed(),
+                setcap(&[Capability::NetAdmin])
+            )
         };
         bail!("{} of {} were not killed{sudo}", tally.failed, sockets(choice.targets.len() as u64));
     }

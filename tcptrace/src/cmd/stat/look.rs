@@ -3,10 +3,12 @@
 use super::owners::Finder;
 use crate::{
     event::TcpState,
+    sandbox::{Sandbox, Thread},
     sight::Sight,
     source::{
         counters::{Counters, Settings, Sockstat},
         filter::FilterSpec,
+        holders::{HolderSource, Way},
         live::boot_time_ns,
         netns::Namespace,
         sockdiag::{Detail, Query, SockDiag, States},
@@ -71,6 +73,18 @@ impl Looker {
         FilterSpec { netns, ..self.filter.clone() }
     }
 
+    /// Whether owners are shown.
+    pub fn asks_for_holders(&self) -> bool {
+        Finder::asks(self.by)
+    }
+
+    /// Gives up what is needed no more to look again.
+    pub fn confine(&mut self, holders: Option<HolderSource>, sandbox: Sandbox) {
+        let descriptors = holders.as_ref().is_some_and(|source| source.way() == Way::Proc);
+        self.owners = Finder::with(holders);
+        sandbox.enter(&Thread::tracer(&self.traced().netns, descriptors));
+    }
+
     /// The counters that the last look read, and when, on the boot-time clock.
     pub fn reading(&self) -> (u64, &Reading) {
         (self.read_ns, &self.reading)
@@ -128,7 +142,11 @@ impl Looker {
                 let all = Namespace::all()?;
                 let hidden = all.hidden;
                 let notes = (hidden > 0).then(|| {
-                    let needs = if nix::unistd::geteuid().is_root() { "" } else { "needs root: " };
+                    let needs = if nix::unistd::geteuid().is_root() {
+                        ""
+                    } else {
+                        "needs root (CAP_SYS_PTRACE, CAP_SYS_ADMIN): "
+                    };
                     format!(
                         "{needs}the namespaces of {hidden} processes could not be seen; there may be more"
                     )

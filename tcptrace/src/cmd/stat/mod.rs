@@ -8,6 +8,7 @@ mod tracing;
 
 use super::{
     filter_args::{FilterArgs, named, present},
+    sandbox_args::SandboxArgs,
     trace::Format,
 };
 use crate::{
@@ -61,6 +62,8 @@ pub struct Args {
     /// Of a recording (`tcptrace record`): the last list of all sockets in it, or with an interval each; `-`: standard input
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     from: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     format: Format,
@@ -92,7 +95,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let report = looker.look()?;
             super::trace::quietly(output.page(&report)).map(drop)
         }
-        Some(interval) => super::block_on(ticks::run(looker, interval, args.count, output)),
+        Some(interval) => {
+            super::block_on(ticks::run(looker, interval, args.count, output, args.sandbox.into()))
+        }
     }
 }
 

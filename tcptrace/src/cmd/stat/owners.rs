@@ -34,10 +34,20 @@ enum Of {
 }
 
 impl Finder {
+    /// With this, if it is there already.
+    pub fn with(holders: Option<HolderSource>) -> Self {
+        Self { holders, ..Self::default() }
+    }
+
+    /// Whether grouping like this needs to know who holds what.
+    pub const fn asks(by: Option<By>) -> bool {
+        matches!(by, Some(By::Process | By::Container))
+    }
+
     /// Looks up what grouping needs.
     pub fn look(&mut self, by: Option<By>) -> Known {
         let mut notes = Vec::new();
-        let holders = matches!(by, Some(By::Process | By::Container)).then(|| {
+        let holders = Self::asks(by).then(|| {
             let holders = self.holders.get_or_insert_with(HolderSource::new).read(None);
             if holders.unread > 0 {
                 notes.push(format!(

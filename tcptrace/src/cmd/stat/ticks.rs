@@ -4,6 +4,7 @@ use super::{Output, look::Looker, tracing::Tracing};
 use crate::{
     cmd::trace::quietly,
     run::Signals,
+    sandbox::Sandbox,
     stat::{
         rates::{Reading, Traced},
         report::{Interval, Report},
@@ -21,10 +22,15 @@ pub(super) async fn run(
     interval: Duration,
     count: Option<u64>,
     mut output: Output,
+    sandbox: Sandbox,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let interval = interval.min(LONGEST);
-    let mut tracing = Tracing::start(looker.traced());
+    let mut tracing =
+        Tracing::start(looker.traced(), looker.asks_for_holders(), sandbox).map(|(tracing, holders)| {
+            looker.confine(holders, sandbox);
+            tracing
+        });
     // Where the rates begin.
     let (_, mut before) = look(&mut looker, &mut tracing)?;
     let mut timer = interval_at(Instant::now() + interval, interval);

@@ -4,9 +4,11 @@
 use crate::{
     error::StartError,
     flow::{DEFAULT_MAX_FLOWS, Entry, Ledger},
-    run::capabilities,
+    run::{Questions, Ready, capabilities},
+    sandbox::Sandbox,
     source::{
         filter::FilterSpec,
+        holders::HolderSource,
         live::{Live, boot_time_ns},
         load::LoadOptions,
     },
@@ -28,16 +30,22 @@ pub struct Tracing {
 }
 
 impl Tracing {
-    /// Attaches.
+    /// Attaches; and what finds holders, if those are to be asked for and cannot be found out later.
     ///
     /// # Errors
     /// Why nothing can be traced, for people, in one line.
-    pub fn start(filter: FilterSpec) -> Result<Self, String> {
+    pub fn start(
+        filter: FilterSpec,
+        holders: bool,
+        sandbox: Sandbox,
+    ) -> Result<(Self, Option<HolderSource>), String> {
         let all_states = filter.states.is_empty();
-        let live =
-            Live::start(&LoadOptions { filter, ..LoadOptions::default() }).map_err(|error| why(&error))?;
+        let options = LoadOptions { filter, ..LoadOptions::default() };
+        let questions = Questions { holders, details: false };
+        let Ready { live, holders, .. } =
+            Ready::start(&options, questions, sandbox).map_err(|error| why(&error))?;
         let ledger = Ledger::new(capabilities(live.loaded(), all_states), DEFAULT_MAX_FLOWS, boot_time_ns());
-        Ok(Self { live, ledger, entries: Vec::new() })
+        Ok((Self { live, ledger, entries: Vec::new() }, holders))
     }
 
     /// Waits until the ring fills up.

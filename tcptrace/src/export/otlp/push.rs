@@ -1,7 +1,10 @@
 //! The thread that pushes. Numbers are cumulative, so of what waits only the newest is kept: a push that works brings everything.
 
 use super::{answer::Answer, client::Client, encode, settings::Settings};
-use crate::export::model::Snapshot;
+use crate::{
+    export::model::Snapshot,
+    sandbox::{Sandbox, Thread},
+};
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -49,12 +52,15 @@ impl Pusher {
         settings: Settings,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         dropped: Arc<AtomicU64>,
+        sandbox: Sandbox,
     ) -> io::Result<Self> {
+        let itself = Thread::Pusher(settings.url.port);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = mpsc::channel();
         let push = Push::new(settings, snapshots, dropped);
         thread::Builder::new().name("otlp".to_owned()).spawn(move || {
+            sandbox.enter(&itself);
             runtime.block_on(push.run(stopped));
             // A name server that does not answer must not keep the program.
             runtime.shutdown_background();

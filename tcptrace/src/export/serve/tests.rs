@@ -10,7 +10,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn server() -> Server {
-    Server::start("127.0.0.1:0".parse().unwrap()).unwrap()
+    Server::start("127.0.0.1:0".parse().unwrap(), Sandbox::On).unwrap()
 }
 
 fn publishing(server: &Server, made: Option<Instant>, text: &str) -> watch::Sender<Arc<Snapshot>> {
@@ -133,12 +133,12 @@ fn connections_are_bounded() {
 
 #[test]
 fn both_families_and_what_cannot_be_listened_on() {
-    let six = Server::start("[::1]:0".parse().unwrap()).unwrap();
+    let six = Server::start("[::1]:0".parse().unwrap(), Sandbox::On).unwrap();
     assert!(six.address.is_ipv6());
     expect(&six, "GET /healthz", 200, "alive");
-    let taken = Server::start(six.address).err().unwrap();
+    let taken = Server::start(six.address, Sandbox::On).err().unwrap();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-    let foreign = Server::start("192.0.2.1:0".parse().unwrap()).err().unwrap();
+    let foreign = Server::start("192.0.2.1:0".parse().unwrap(), Sandbox::On).err().unwrap();
     assert_eq!(foreign.kind(), io::ErrorKind::AddrNotAvailable);
     let address = six.address;
     drop(six);

@@ -190,6 +190,14 @@ impl Disk {
         }
     }
 
+    /// Where further files begin; `None`: there will be none.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match self.target {
+            Target::File { .. } => self.base.parent().map(Path::to_owned),
+            Target::Stream(_) => None,
+        }
+    }
+
     /// What was written so far.
     pub fn written(&self) -> Written {
         self.written

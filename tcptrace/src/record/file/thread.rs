@@ -6,6 +6,7 @@ use super::{
     disk::Disk,
     queue::{Job, Shared},
 };
+use crate::sandbox::{Sandbox, Thread};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use std::{
     io,
@@ -24,6 +25,7 @@ pub fn start(
     begin: Begin,
     jobs: Receiver<Job>,
     shared: Arc<Shared>,
+    sandbox: Sandbox,
     begun: SyncSender<Result<(), CreateError>>,
     ended: SyncSender<()>,
 ) -> io::Result<JoinHandle<()>> {
@@ -35,6 +37,7 @@ pub fn start(
         match begin(&shared) {
             Ok(disk) => {
                 shared.set_written(disk.written());
+                sandbox.enter(&Thread::Recorder(disk.folder()));
                 let _ = begun.send(Ok(()));
                 work(disk, &jobs, &shared);
             }

@@ -7,6 +7,7 @@ use super::{
     queue::{Job, Shared},
     thread::{self, Begin},
 };
+use crate::sandbox::Sandbox;
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -28,6 +29,14 @@ pub struct Options {
     pub owner: Option<(u32, u32)>,
     /// What opens every file.
     pub preamble: Preamble,
+    /// Whether the thread that writes gives up what it does not need for that.
+    pub sandbox: Sandbox,
+}
+
+impl From<Preamble> for Options {
+    fn from(preamble: Preamble) -> Self {
+        Self { preamble, ..Self::default() }
+    }
 }
 
 /// How a recording is getting on.
@@ -74,39 +83,45 @@ impl Writer {
     /// # Errors
     /// Nothing is recorded.
     pub fn create(path: &Path, options: Options) -> Result<Self, CreateError> {
-        let Options { limits, force, owner, preamble } = options;
+        let Options { limits, force, owner, preamble, sandbox } = options;
         limits.check()?;
         let file = path.to_owned();
         let begin: Begin =
             Box::new(move |shared| Disk::create(&file, limits, force, owner, &shared.preamble()));
-        let (writer, begun) = Self::start(path, begin, preamble)?;
+        let (writer, begun) = Self::start(path, begin, preamble, sandbox)?;
         // The thread says something in any case, unless it panicked.
         begun.recv().unwrap_or_else(|_| Err(CreateError::Thread(std::io::ErrorKind::BrokenPipe.into())))?;
         Ok(writer)
     }
 
     /// Begins a recording that goes to `into`, e.g. standard output, as one file. `name` is for messages. What goes wrong
-    /// is told by [`Writer::take_stopped`].
+    /// is told by [`Writer::take_stopped`]. Of the options only the preamble and the sandbox matter.
     ///
     /// # Errors
     /// Nothing is recorded.
-    pub fn stream(name: &Path, into: Box<dyn Write + Send>, preamble: Preamble) -> Result<Self, CreateError> {
+    pub fn stream(
+        name: &Path,
+        into: Box<dyn Write + Send>,
+        options: impl Into<Options>,
+    ) -> Result<Self, CreateError> {
+        let Options { preamble, sandbox, .. } = options.into();
         let path = name.to_owned();
         let begin: Begin = Box::new(move |_| Ok(Disk::stream(&path, into)));
         // Not waited for: a pipe may take its time.
-        Ok(Self::start(name, begin, preamble)?.0)
+        Ok(Self::start(name, begin, preamble, sandbox)?.0)
     }
 
     fn start(
         path: &Path,
         begin: Begin,
         preamble: Preamble,
+        sandbox: Sandbox,
     ) -> Result<(Self, Receiver<Result<(), CreateError>>), CreateError> {
         let shared = Arc::new(Shared::new(preamble));
         let (jobs, to_do) = channel();
         let (begun, has_begun) = sync_channel(1);
         let (end, ended) = sync_channel(1);
-        thread::start(begin, to_do, shared.clone(), begun, end).map_err(CreateError::Thread)?;
+        thread::start(begin, to_do, shared.clone(), sandbox, begun, end).map_err(CreateError::Thread)?;
         let writer = Self {
             path: path.to_owned(),
             run: Run::new(),
