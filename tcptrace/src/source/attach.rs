@@ -8,7 +8,10 @@ use aya::{
 use std::{io, path::Path};
 use tcptrace_common::layout::{NO_FIELD, Offsets, Record};
 
-/// Loads and attaches the hook's program for this way.
+/// Why nothing but typed loads works there.
+pub(super) const LOCKED: &str = "under lockdown=confidentiality kernel memory may not be read by address";
+
+/// Loads and attaches the hook's program for this way. `probe_read`: programs may read kernel memory by address.
 ///
 /// # Errors
 /// Why this way cannot be taken.
@@ -19,7 +22,12 @@ pub(super) fn attach(
     offsets: &Result<Offsets, String>,
     record: &Result<Record, String>,
     types: Result<&aya::Btf, &String>,
+    probe_read: bool,
 ) -> Result<(), String> {
+    // The verifier would say so in words of its own.
+    if way != Way::Btf && !probe_read {
+        return Err(LOCKED.to_owned());
+    }
     let needs_offsets = || offsets.as_ref().map(|_| ()).map_err(|why| format!("no offsets: {why}"));
     let refused = |error: ProgramError| explain(&error);
     match way {
@@ -63,9 +71,10 @@ fn check_record(hook: &Hook, record: &Record) -> Result<(), String> {
 }
 
 /// Attaches the function probe, if this kernel has such probes.
-pub(super) fn attach_calls(ebpf: &mut Ebpf, offsets: &Result<Offsets, String>) -> Outcome {
+pub(super) fn attach_calls(ebpf: &mut Ebpf, offsets: &Result<Offsets, String>, probe_read: bool) -> Outcome {
     let mut outcome = Outcome { hook: &RETRANSMIT_CALL, way: None, refused: Vec::new() };
-    let attached = kprobes().and_then(|()| {
+    let locked = if probe_read { Ok(()) } else { Err(LOCKED.to_owned()) };
+    let attached = kprobes().and(locked).and_then(|()| {
         offsets.as_ref().map_err(|why| format!("no offsets: {why}"))?;
         // The return first: a call that began before both were there is then ignored, not left pending.
         for name in ["retransmit_return", "retransmit_call"] {
@@ -199,7 +208,7 @@ pub(super) fn explain(error: &ProgramError) -> String {
     let log = verifier_log.to_string();
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     // The last lines are statistics; what went wrong stands right before them.
-    let statistics = ["processed ", "verification time", "stack depth"];
+    let statistics = ["processed ", "verification time", "stack depth", "subprog "];
     let said = |line: &&str| !statistics.iter().any(|start| line.starts_with(start));
     let end = lines.iter().rposition(said).map_or(0, |at| at + 1);
     let tail = lines.get(end.saturating_sub(3)..end).unwrap_or_default().join(" | ");

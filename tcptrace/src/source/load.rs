@@ -2,7 +2,7 @@
 //! kernel allows.
 
 use super::{
-    attach::{attach, attach_calls, attach_probes, chain, explain, program},
+    attach::{LOCKED, attach, attach_calls, attach_probes, chain, explain, program},
     btf::{Btf, KERNEL_BTF},
     filter::FilterSpec,
     filter_maps::fill_filter,
@@ -148,8 +148,7 @@ fn check_filter(filter: &FilterSpec, machine: &Machine) -> Result<(), StartError
         offsets.kn_id != ABSENT && offsets.sk_cgroup != ABSENT,
         why,
     )?;
-    let lockdown = "under lockdown=confidentiality kernel memory may not be read by address";
-    needed("--cgroup", !filter.cgroups.is_empty(), machine.probe_read, lockdown)
+    needed("--cgroup", !filter.cgroups.is_empty(), machine.probe_read, LOCKED)
 }
 
 impl Loaded {
@@ -319,7 +318,8 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         let mut outcome = Outcome { hook, way: None, refused: Vec::new() };
         if hook.stem != "retransmit" || tracepoint {
             for &way in options.hooks.ways() {
-                match attach(&mut ebpf, hook, way, &machine.offsets, record, types.as_ref()) {
+                let types = types.as_ref();
+                match attach(&mut ebpf, hook, way, &machine.offsets, record, types, machine.probe_read) {
                     Ok(()) => {
                         outcome.way = Some(way);
                         break;
@@ -334,7 +334,7 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         outcomes.push(outcome);
     }
     if options.retransmit != RetransmitChoice::Tracepoint {
-        let calls = attach_calls(&mut ebpf, &machine.offsets);
+        let calls = attach_calls(&mut ebpf, &machine.offsets, machine.probe_read);
         if options.retransmit == RetransmitChoice::Kprobe
             && let Some((_, why)) = calls.refused.first()
         {
