@@ -24,8 +24,10 @@ fn tracer(lab: &Lab, more: &[&str]) -> Tracer {
 fn probed() -> Option<(Lab, Tracer)> {
     let lab = Lab::new(Family::V4).expect("a lab");
     let tracer = tracer(&lab, &[]);
-    if PROBES.iter().any(|probe| tracer.lines[0]["hooks"][probe].is_null()) {
-        println!("skipped: this kernel lacks probes: {}", tracer.lines[0]["hooks"]);
+    let missing: Vec<_> =
+        PROBES.iter().filter(|probe| tracer.lines[0]["hooks"][probe].is_null()).copied().collect();
+    if !missing.is_empty() {
+        println!("skipped: no probe of {} here", missing.join(", "));
         return None;
     }
     Some((lab, tracer))

@@ -53,9 +53,9 @@ pub fn transitions(ran: &Ran) -> usize {
     ran.out.iter().filter(shown).count()
 }
 
-/// An inferred change, or one that a dump showed.
+/// An inferred change, or one that a dump or a function probe showed.
 fn told_without_an_event(line: &str) -> bool {
-    ["(inferred", "(seen"].iter().any(|word| line.contains(word))
+    ["(inferred", "(seen", "(probe"].iter().any(|word| line.contains(word))
 }
 
 /// The entries shown for people: all that starts with a time and was told by an event.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -14,7 +15,7 @@ use std::{
 use tcptrace_lab::{Lab, Side};
 
 /// Long enough for a loaded machine; nothing waits that long unless it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running `tcptrace watch --format json`.
 pub struct Tracer {
@@ -27,12 +28,20 @@ pub struct Tracer {
 impl Tracer {
     /// Starts it, and waits until it traces.
     pub fn start(args: &[&str]) -> Self {
-        let mut child = command(&["watch", "--format", "json"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("tcptrace starts");
+        Self::run(command(&["watch", "--format", "json"]).args(args))
+    }
+
+    /// Likewise, but it does not find the kernel's type information.
+    pub fn start_untyped(args: &[&str]) -> Self {
+        let mut command = command(&["watch", "--format", "json"]);
+        // SAFETY: only system calls; the names are constants.
+        unsafe { command.pre_exec(|| hide_types().map_err(std::io::Error::from)) };
+        Self::run(command.args(args))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("tcptrace starts");
         let stdout = child.stdout.take().expect("piped");
         let (send, incoming) = channel();
         thread::spawn(move || {
@@ -86,6 +95,18 @@ impl Tracer {
         assert_eq!(summary["type"], "summary", "{summary}");
         (std::mem::take(&mut self.lines), summary)
     }
+}
+
+/// For this process and its children alone.
+fn hide_types() -> nix::Result<()> {
+    use nix::{
+        mount::{MsFlags, mount},
+        sched::{CloneFlags, unshare},
+    };
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("/dev/null"), "/sys/kernel/btf/vmlinux", none, MsFlags::MS_BIND, none)
 }
 
 impl Drop for Tracer {
