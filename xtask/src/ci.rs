@@ -7,14 +7,22 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{advice, lint, setup, test};
+use crate::{advice, lint, setup, test, vm};
 
-/// Lint does not stop the tests: one push should tell everything. The test count is the last line.
+/// Neither lint nor other kernels stop the tests: one push should tell everything. The test count is the last line.
 pub fn run() -> Result<ExitCode> {
     let mut steps = Steps::default();
     steps.run("setup", || setup::ensure().map(|_| true))?;
     let linted = steps.run("lint", || lint::run().map(|code| code == ExitCode::SUCCESS));
     let linted = linted.unwrap_or_else(|error| {
+        advice::print(&error);
+        false
+    });
+    let booted = steps.run("kernels", || {
+        let ran = vm::run(&vm::Options::of_ci())?;
+        Ok(ran == ExitCode::SUCCESS)
+    });
+    let booted = booted.unwrap_or_else(|error| {
         advice::print(&error);
         false
     });
@@ -25,7 +33,7 @@ pub fn run() -> Result<ExitCode> {
     })?;
     steps.print();
     report.print();
-    Ok(if linted { report.exit_code() } else { ExitCode::FAILURE })
+    Ok(if linted && booted { report.exit_code() } else { ExitCode::FAILURE })
 }
 
 #[derive(Default)]
@@ -48,7 +56,7 @@ impl Steps {
     fn print(&self) {
         for (name, good, took) in &self.done {
             let verdict = if *good { "ok" } else { "FAILED" };
-            eprintln!("{name:6} {verdict:6} {:7.1} s", took.as_secs_f64());
+            eprintln!("{name:7} {verdict:6} {:7.1} s", took.as_secs_f64());
         }
     }
 }

@@ -14,6 +14,7 @@ mod soak;
 mod test;
 mod tidy;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +41,11 @@ enum Task {
     Dist(dist::Options),
     /// Measure what tcptrace costs
     Bench(bench::Options),
+    /// Boot real kernels in QEMU, and run tests in each
+    Vm(vm::Options),
+    /// What the first process of such a guest does
+    #[command(hide = true)]
+    Guest,
     /// Look for inputs that make the readers of foreign bytes panic, hang or grow
     Fuzz(fuzz::Options),
     /// Run under full load for long, disturbed in every way, and compare with the kernel and ss at the end
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Vm(options) => vm::run(&options),
+        Task::Guest => vm::guest(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::SoakLoad(options) => soak::load::run(&options),

@@ -30,7 +30,7 @@ pub fn unpack(tools: &Tools, release: &str, folder: &Path) -> Result<()> {
         if let Some(version) = find_version(&apt.versions("rust-src")?, release) {
             eprintln!("rust-src {version} is in suite {suite}");
             let package = apt.download(&format!("rust-src={version}"))?;
-            return private_apt::extract(tools, &package, folder, 4, LIBRARY);
+            return private_apt::extract(tools, &package, folder, 4, &[LIBRARY]);
         }
     }
     bail!("none of the suites {} has it; the last complaint was: {complaint}", suites.join(", "))

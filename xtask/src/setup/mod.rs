@@ -6,7 +6,7 @@ mod cargo_tools;
 mod components;
 mod debian_sources;
 mod linker;
-mod private_apt;
+pub mod private_apt;
 mod rustc;
 mod sources;
 mod test_tools;

@@ -46,6 +46,7 @@ pub fn mirrors(tools: &Tools) -> Result<Vec<String>> {
 pub struct PrivateApt<'a> {
     tools: &'a Tools,
     dir: PathBuf,
+    downloads: AtomicU32,
 }
 
 impl<'a> PrivateApt<'a> {
@@ -58,7 +59,7 @@ impl<'a> PrivateApt<'a> {
             fs::create_dir_all(dir.join(part)).context("cannot make apt's folders")?;
         }
         fs::write(dir.join("status"), "")?;
-        Ok(Self { tools, dir })
+        Ok(Self { tools, dir, downloads: AtomicU32::new(0) })
     }
 
     /// Reads the lists of one suite from all mirrors. A mirror without the suite is an error, and still those of the
@@ -77,6 +78,11 @@ impl<'a> PrivateApt<'a> {
         output_of(self.own("apt-cache").args(["madison", package]))
     }
 
+    /// The names of packages that begin so, one a line, in the lists that were read.
+    pub fn names(&self, prefix: &str) -> Result<String> {
+        output_of(self.own("apt-cache").args(["pkgnames", prefix]))
+    }
+
     /// Downloads a package, `name` or `name=version`, found in the lists that were read.
     pub fn download(&self, package: &str) -> Result<PathBuf> {
         self.downloaded(self.own("apt-get"), package)
@@ -87,23 +93,22 @@ impl<'a> PrivateApt<'a> {
         self.downloaded(self.patient("apt-get"), package)
     }
 
-    /// Downloads packages and all that they need, as on a machine that has none, into a folder; found in the lists that were
-    /// read. `names` may be patterns of apt: `?essential`.
-    pub fn download_with_dependencies(&self, names: &[&str], folder: &Path) -> Result<()> {
+    /// Downloads packages and all that they need, as for a machine that has none; found in the lists that were read. `names` may
+    /// be patterns of apt: `?essential`.
+    pub fn download_with_dependencies(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
         let words = ["-q", "install", "--download-only", "--assume-yes", "--no-install-recommends"];
         output_of(self.own("apt-get").args(words).args(names))?;
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let files = fs::read_dir(self.dir.join("cache/archives"))?.flatten().map(|entry| entry.path());
-        for package in files.filter(|file| file.extension().is_some_and(|end| end == "deb")) {
-            let name = package.file_name().context("a file has a name")?;
-            fs::copy(&package, folder.join(name))?;
-        }
-        Ok(())
+        Ok(files.filter(|file| file.extension().is_some_and(|end| end == "deb")).collect())
     }
 
+    /// Each into a folder of its own: apt chooses the file's name.
     fn downloaded(&self, mut apt: Command, package: &str) -> Result<PathBuf> {
-        output_of(apt.args(["-q", "download", package]))?;
-        let files = fs::read_dir(&self.dir)?.flatten().map(|entry| entry.path());
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed);
+        let folder = self.dir.join(format!("download-{number}"));
+        fs::create_dir(&folder)?;
+        output_of(apt.args(["-q", "download", package]).current_dir(&folder))?;
+        let files = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
         let package = files.into_iter().find(|file| file.extension().is_some_and(|end| end == "deb"));
         package.context("apt-get download left no package")
     }
@@ -146,8 +151,9 @@ impl Drop for PrivateApt<'_> {
     }
 }
 
-/// Unpacks what matches the pattern into the folder, without the leading parts of its path; whole or not at all.
-pub fn extract(tools: &Tools, package: &Path, folder: &Path, strip: u32, pattern: &str) -> Result<()> {
+/// Unpacks what matches the patterns, each of which must match something, into the folder, without the leading parts of its
+/// path; whole or not at all.
+pub fn extract(tools: &Tools, package: &Path, folder: &Path, strip: u32, patterns: &[&str]) -> Result<()> {
     let new = folder.with_extension("new");
     let _ = fs::remove_dir_all(&new);
     fs::create_dir_all(&new)
@@ -156,7 +162,7 @@ pub fn extract(tools: &Tools, package: &Path, folder: &Path, strip: u32, pattern
         tools.command("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
     let archive = unpacking.stdout.take().context("dpkg-deb gives no output")?;
     let mut tar = tools.command("tar");
-    tar.arg("-xC").arg(&new).arg(format!("--strip-components={strip}")).args(["--wildcards", pattern]);
+    tar.arg("-xC").arg(&new).arg(format!("--strip-components={strip}")).arg("--wildcards").args(patterns);
     let extracted = must(tar.stdin(archive));
     unpacking.wait()?;
     extracted?;

@@ -47,6 +47,47 @@ pub fn judge(results: &[Counts], succeeded: bool, asked: usize) -> Counts {
     counts
 }
 
+/// What came of one test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It held.
+    Passed,
+    /// It did not.
+    Failed,
+}
+
+/// Each test that came to an end, and how. What comes after the first empty section is what tests printed.
+pub fn verdicts(output: &str) -> Vec<(String, Verdict)> {
+    let verdict = |line: &str| {
+        let (name, said) = line.strip_prefix("test ")?.split_once(" ... ")?;
+        let verdict = match said {
+            "ok" => Verdict::Passed,
+            "FAILED" => Verdict::Failed,
+            _ => return None,
+        };
+        Some((name.strip_suffix(" - should panic").unwrap_or(name).to_owned(), verdict))
+    };
+    let own = output.lines().take_while(|line| !["failures:", "successes:"].contains(line));
+    own.filter_map(verdict).collect()
+}
+
+/// What each test printed, as far as the harness shows it: of those that failed, and with `--show-output` of all.
+pub fn printed(output: &str) -> Vec<(String, String)> {
+    let mut printed: Vec<(String, String)> = Vec::new();
+    for line in output.lines().skip_while(|line| !["failures:", "successes:"].contains(line)) {
+        let name = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
+        match (name, printed.last_mut()) {
+            (Some(name), _) => printed.push((name.to_owned(), String::new())),
+            (None, Some((_, text))) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    printed
+}
+
 /// Every result line, in order. A failing test may print one of its own, but never the last.
 pub fn results(output: &str) -> Vec<Counts> {
     output.lines().filter_map(result).collect()
@@ -105,6 +146,15 @@ mod tests {
         let expected =
             [("lab::refused", "needs root: makes namespaces"), ("lab::panics", "needs QEMU"), ("later", "")];
         assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn each_test_has_its_verdict() {
+        let own = ("flow::folds".to_owned(), Verdict::Passed);
+        assert_eq!(verdicts(MIXED), [own, ("bad".to_owned(), Verdict::Failed)]);
+        let printed = printed(MIXED);
+        assert_eq!(printed.len(), 1);
+        assert!(printed[0].0 == "bad" && printed[0].1.starts_with("test fake ... ignored"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! to be had; as root one at a time. `needs packages` is a tool that is made here: `cargo xtask dist`, only if such a test runs.
 
 mod execute;
-mod libtest;
+pub mod libtest;
 mod packages;
 mod report;
 
@@ -118,14 +118,20 @@ impl Plan {
     }
 }
 
+/// Builds them all.
 fn build(tools: &Tools) -> Result<Vec<Executable>> {
-    let mut cargo = tools.cargo();
-    cargo.args(["test", "--workspace", "--no-run"]).args(workspace::OPTIONAL);
-    let built = artifacts::build(&mut cargo)?;
-    let mut tests: Vec<_> = built.into_iter().filter(|executable| executable.is_test).collect();
+    let mut tests = build_some(tools, &[])?;
+    tests.retain(|executable| executable.is_test);
     // Cargo names them as they are done, in another order each time.
     tests.sort_by_key(Executable::label);
     Ok(tests)
+}
+
+/// Builds some test executables, which are the same as those of all, and the programs that they start.
+pub fn build_some(tools: &Tools, only: &[String]) -> Result<Vec<Executable>> {
+    let mut cargo = tools.cargo();
+    cargo.args(["test", "--workspace", "--no-run"]).args(workspace::OPTIONAL).args(only);
+    artifacts::build(&mut cargo)
 }
 
 #[cfg(test)]

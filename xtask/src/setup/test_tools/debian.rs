@@ -23,8 +23,15 @@ pub fn install(tools: &Tools, folder: &Path) -> Result<()> {
     let read = apt.read_lists(&suite, &private_apt::mirrors(tools)?);
     let packages = folder.join("debian");
     let _ = fs::remove_dir_all(&packages);
-    apt.download_with_dependencies(&[ESSENTIAL], &packages).map_err(|error| read.err().unwrap_or(error))?;
-    let mut names: Vec<_> = fs::read_dir(&packages)?.flatten().map(|entry| entry.path()).collect();
+    let downloaded =
+        apt.download_with_dependencies(&[ESSENTIAL]).map_err(|error| read.err().unwrap_or(error))?;
+    fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
+    let mut names = Vec::new();
+    for package in downloaded {
+        let kept = packages.join(package.file_name().context("a file has a name")?);
+        fs::copy(&package, &kept)?;
+        names.push(kept);
+    }
     names.sort();
     let list: String = names.iter().map(|name| format!("{}\n", name.display())).collect();
     fs::write(folder.join("bin/debian-packages"), list).context("cannot write their list")

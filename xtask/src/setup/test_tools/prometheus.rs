@@ -30,7 +30,7 @@ pub fn install(tools: &Tools, folder: &Path) -> Result<()> {
     let unpacked = folder.join("prometheus");
     // Of an earlier try, or too old.
     let _ = std::fs::remove_dir_all(&unpacked);
-    private_apt::extract(tools, &package, &unpacked, 3, "./usr/bin/prom*")?;
+    private_apt::extract(tools, &package, &unpacked, 3, &["./usr/bin/prom*"])?;
     let programs: Vec<_> = PROGRAMS.iter().map(|name| unpacked.join(name)).collect();
     programs.iter().try_for_each(|program| demand(tools, program))?;
     link_all(&programs, folder)
