@@ -34,6 +34,10 @@ const COUNTERS: [(&str, &[(&str, &str)]); 4] = [
     ("EstabResets", &[("ESTABLISHED", "CLOSE"), ("CLOSE_WAIT", "CLOSE")]),
 ];
 
+/// Events in a million that may reach no program without the kernel saying so: seen on a virtual machine with 6.18, where
+/// tracefs showed them (docs/kernel.md, function probes).
+const UNTOLD: u64 = 5;
+
 /// Counters.
 pub struct Counted {
     /// Name, the kernel's count, ours.
@@ -61,9 +65,11 @@ impl Counted {
         })
     }
 
-    /// What differs by more than the kernel says that it skipped.
+    /// What differs by more than the kernel says that it skipped, and [`UNTOLD`].
     pub fn wrong(&self) -> Vec<String> {
-        let differ = |(_, kernel, ours): &&(&str, u64, u64)| kernel.abs_diff(*ours) > self.missed;
+        let differ = |(_, kernel, ours): &&(&str, u64, u64)| {
+            kernel.abs_diff(*ours) > self.missed + (kernel * UNTOLD).div_ceil(1_000_000)
+        };
         let say = |(name, kernel, ours): &(&str, u64, u64)| {
             format!("{name} is {kernel} by the kernel and {ours} by tcptrace, with {} skipped", self.missed)
         };
@@ -116,15 +122,15 @@ pub fn settle(space: &Space, exporter: &mut Subject, patience: Duration) -> Resu
 mod tests {
     use super::*;
 
-    const SNMP: &str = "Tcp: ActiveOpens PassiveOpens AttemptFails EstabResets\nTcp: 5 4 1 2\n";
+    const SNMP: &str = "Tcp: ActiveOpens PassiveOpens AttemptFails EstabResets\nTcp: 50 4 2 3\n";
 
     #[test]
     fn what_differs_is_said() {
         let counted = Counted::compare(SNMP, &Metrics::default()).unwrap();
-        assert_eq!(counted.rows[0], ("ActiveOpens", 5, 0));
+        assert_eq!(counted.rows[0], ("ActiveOpens", 50, 0));
         assert_eq!(counted.wrong().len(), 4);
         let skipped = Counted { missed: 4, ..counted };
-        assert_eq!(skipped.wrong(), ["ActiveOpens is 5 by the kernel and 0 by tcptrace, with 4 skipped"]);
+        assert_eq!(skipped.wrong(), ["ActiveOpens is 50 by the kernel and 0 by tcptrace, with 4 skipped"]);
         assert!(Counted::compare("Udp: 1\n", &Metrics::default()).is_err());
         let held = Held::compare("ESTAB 0 0 127.0.0.1:1 127.0.0.1:2\n", &Metrics::default(), Duration::ZERO);
         assert_eq!(held.wrong(), ["ESTABLISHED: ss shows 1, tcptrace says 0"]);

@@ -70,7 +70,12 @@ pub fn write(soaked: &Soaked) -> String {
     for (name, kernel, ours) in &counted.rows {
         row(&mut page, &[name, &count(*kernel), &count(*ours)]);
     }
-    let _ = writeln!(page, "\nThe kernel skipped {} runs of a program, and said so.", count(counted.missed));
+    let _ = writeln!(
+        page,
+        "\nThe kernel skipped {} runs of a program, and said so. Here and there, an event in a million reaches no program, and the \
+        kernel does not say so ([kernel.md](kernel.md), function probes).",
+        count(counted.missed)
+    );
     table(&mut page, "The ledger", &["state", "ss -tan", "tcptrace"]);
     for (state, ss, ours) in &held.rows {
         row(&mut page, &[state, &count(*ss), &count(*ours)]);
