@@ -19,7 +19,7 @@ pub use minisocket::{Limits, Question};
 pub use sights::{Bound, Reconciled, least_age, running_ns};
 pub use told::Told;
 
-use crate::event::{Destroy, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
+use crate::event::{Destroy, Ends, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
 use connection::Flow;
 use hashbrown::{HashMap, HashSet};
 use hashlink::LinkedHashMap;
@@ -66,6 +66,8 @@ pub struct Ledger {
     undecided: VecDeque<u64>,
     /// `LISTEN -> SYN_RECV` of children that still carry their listener's identity (up to 6.12), by socket address.
     newborn: HashMap<u64, Transition>,
+    /// When the first SYN-ACK of a repeated one was sent, where no cookie leads from a request to its child: by namespace and ends.
+    requests: HashMap<(u32, Ends), u64>,
     /// Who listens, by namespace and port.
     listeners: HashMap<(u32, u16), Arc<Process>>,
     processes: Processes,
@@ -93,6 +95,7 @@ impl Ledger {
             unpromoted: VecDeque::new(),
             undecided: VecDeque::new(),
             newborn: HashMap::new(),
+            requests: HashMap::new(),
             listeners: HashMap::new(),
             processes: Processes::default(),
             totals: Totals::default(),
@@ -244,12 +247,18 @@ impl Ledger {
     fn step(&mut self, key: u64, event: &Transition, out: &mut Vec<Entry>) {
         let by = self.take_task(key, event);
         let head = &event.head;
+        let repeated = if event.old == TcpState::SynRecv {
+            self.requests.remove(&(head.netns, head.ends))
+        } else {
+            None
+        };
         let Some(flow) = self.flows.get_mut(&key) else { return };
         flow.ends.complete(&head.ends);
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
-        if known && let Some(handshake_ns) = event.handshake_ns {
-            flow.began(head.time_ns.saturating_sub(handshake_ns));
+        let began = event.handshake_ns.map(|ns| head.time_ns.saturating_sub(ns)).or(repeated);
+        if known && let Some(began_ns) = began {
+            flow.began(began_ns);
         }
         // The child was no time in its listener's state.
         let in_state = if known && !child { flow.span(head.time_ns) } else { None };
@@ -357,6 +366,12 @@ impl Ledger {
             self.totals.failed_sends += segments;
         } else {
             self.totals.retransmit(event.segment, event.reason, segments);
+        }
+        if request && let Some(handshake_ns) = event.handshake_ns {
+            if self.requests.len() >= MAX_SIDE_TABLE {
+                self.requests.clear(); // most never became sockets
+            }
+            self.requests.insert((head.netns, head.ends), head.time_ns.saturating_sub(handshake_ns));
         }
         let mut who = stranger(head);
         if state == TcpState::NewSynRecv {

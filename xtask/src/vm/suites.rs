@@ -79,7 +79,7 @@ const CONDITIONS: &str = "tcptrace/tests/conditions.rs";
 const NO_SCENARIOS: [&str; 4] = ["all_ways_", "causes_", "a_segment_", "without_type_"];
 
 /// All of them, in the order in which they run.
-pub const SUITES: [Suite; 8] = [
+pub const SUITES: [Suite; 11] = [
     Suite { name: "scenarios", source: LAB, without: &NO_SCENARIOS, in_all_ways: true, ..PLAIN },
     Suite { name: "conditions", source: CONDITIONS, only: &["perf_", "what_netem_"], ..PLAIN },
     Suite { name: "sends", source: LAB, only: &["a_segment_", "without_type_"], ..PLAIN },
@@ -90,6 +90,15 @@ pub const SUITES: [Suite; 8] = [
         only: &["works::hooks_", "works::retransmissions_", "works::without_type_", "endings::doctor_"],
         ..PLAIN
     },
+    Suite {
+        name: "handshakes",
+        source: "tcptrace/tests/hist.rs",
+        only: &["handshakes_"],
+        in_ci: false,
+        ..PLAIN
+    },
+    Suite { name: "neighbours", source: "tcptrace/tests/neighbours.rs", in_ci: false, ..PLAIN },
+    Suite { name: "privileges", source: "tcptrace/tests/privileges/main.rs", in_ci: false, ..PLAIN },
     Suite { name: "details", source: "tcptrace/tests/details/main.rs", in_ci: false, ..PLAIN },
     Suite {
         name: "integrity",

@@ -207,8 +207,11 @@ fn a_half_open_request_and_its_child_are_one_flow() {
 /// The child is made when its handshake ends.
 #[test]
 fn a_handshake_counts_from_its_first_syn_ack() {
-    for (repeated, measured) in [(false, true), (true, false), (true, true), (false, false)] {
-        let mut ledger = ledger();
+    let cases = [(false, true), (true, false), (true, true), (false, false)];
+    for ((repeated, measured), cookies) in cases.into_iter().flat_map(|case| [(case, true), (case, false)]) {
+        let capabilities =
+            Capabilities { cookies, resets: true, all_states: true, ..Capabilities::default() };
+        let mut ledger = Ledger::new(capabilities, 1000, MS);
         if repeated {
             fold(&mut ledger, [repeated_syn_ack(1030 * MS, Some(1020 * MS))]);
         }
