@@ -10,7 +10,7 @@ use std::{path::Path, thread, time::Duration};
 use tcptrace::{
     flow::Capabilities,
     record::{
-        file::{Limits, Options, Preamble, Writer},
+        file::{Options, Preamble, Writer},
         frame::{FRAME, Frame, RECORD},
     },
     run::Started,
@@ -98,7 +98,7 @@ fn main() {
     let mut bytes = Vec::new();
     Frame::Started(Box::new(started.clone())).encode(&mut bytes).expect("frames have a form");
     preamble.push(FRAME, &bytes).expect("it fits");
-    let options = Options { limits: Limits::default(), force: true, owner: None, preamble };
+    let options = Options { force: true, preamble, ..Options::default() };
     let writer = Writer::create(Path::new(file), options).expect("a file");
     let mut crowd = Crowd {
         writer,
