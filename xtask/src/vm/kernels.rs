@@ -13,7 +13,7 @@ pub struct Kernel {
     pub suites: &'static [&'static str],
     /// Why it is among them.
     pub why: &'static str,
-    /// It is among those that CI boots: the oldest, the last with ports 0 at SYN_RECV, the newest.
+    /// It is among those that CI boots, each of which takes nine minutes on two processors: the oldest, the newest.
     pub in_ci: bool,
 }
 
@@ -35,7 +35,7 @@ pub const KERNELS: [Kernel; 5] = [
         series: "6.12",
         suites: &["trixie-security", "trixie", "bookworm-backports"],
         why: "ports 0 at SYN_RECV for the last time, RSTs with their reason",
-        in_ci: true,
+        in_ci: false,
     },
     Kernel {
         series: "6.18",

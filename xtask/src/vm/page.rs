@@ -63,11 +63,10 @@ pub fn text(all: &[Ran]) -> String {
     let mut page = String::from(include_str!("page.md"));
     // Writing to a String cannot fail.
     let _ = write!(page, "\n## The kernels\n\n");
-    row(&mut page, ["kernel", "as Debian calls it", "took", "why it is among them"].map(str::to_owned));
-    row(&mut page, ["---"; 4].map(str::to_owned));
+    row(&mut page, ["kernel", "as Debian calls it", "why it is among them"].map(str::to_owned));
+    row(&mut page, ["---"; 3].map(str::to_owned));
     for (kernel, ran) in KERNELS.iter().zip(all) {
-        let took = format!("{} min", ran.took_s.div_ceil(60));
-        row(&mut page, [version(ran), format!("`{}`", ran.release), took, kernel.why.to_owned()]);
+        row(&mut page, [version(ran), format!("`{}`", ran.release), kernel.why.to_owned()]);
     }
     let _ = write!(page, "\n## Scenarios\n\n{}\n\n", legend());
     scenarios(&mut page, all);
