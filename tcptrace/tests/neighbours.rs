@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{LIFE, PATIENCE, Tracer, connections, netns, signal};
-use tcptrace_lab::{Family, Lab, Side};
+use tcptrace_lab::{Family, Lab, Side, find};
 
 /// Numbers of the programs and maps in the kernel that a process holds.
 fn held(pid: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
@@ -51,6 +51,29 @@ fn killed_it_leaves_nothing_in_the_kernel() {
             return;
         }
         assert!(Instant::now() < deadline, "left in the kernel: {left:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A namespace ends with its last process and takes its TIME_WAIT with it, unless somebody who looked into it holds it.
+#[test]
+#[ignore = "needs root: loads BPF programs and makes network namespaces"]
+fn a_namespace_is_let_go_although_there_is_more_to_ask() {
+    let lab = Lab::new(Family::V4).expect("a lab");
+    let spaces = Side::ALL.map(|side| netns(lab.netns(side)));
+    let inode = lab.netns(Side::Client);
+    let mut tracer = Tracer::start(&["--netns", &spaces[0], "--netns", &spaces[1], "--hooks", "raw"]);
+    find("close-client-first").expect("listed").run(&lab, &mut |_| {}).expect("it plays");
+    // The next question about it is due in a minute.
+    tracer.wait_for("TIME_WAIT", |line| line["new"] == "TIME_WAIT");
+    drop(lab);
+    let holds = |link: &fs::DirEntry| {
+        fs::read_link(link.path()).is_ok_and(|at| at.to_string_lossy() == format!("net:[{inode}]"))
+    };
+    let folder = format!("/proc/{}/fd", tracer.pid());
+    let deadline = Instant::now() + PATIENCE;
+    while fs::read_dir(&folder).expect("it runs").flatten().any(|link| holds(&link)) {
+        assert!(Instant::now() < deadline, "it holds net:[{inode}]");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -143,6 +143,8 @@ impl Run {
             }
             if Instant::now() >= look_for_loss {
                 look_for_loss = Instant::now() + LOOK_FOR_LOSS_EVERY;
+                // The next question may be a minute away, and a namespace must not wait for it to end.
+                self.sockets.release();
                 open &= self.count(false, sink).map(|()| true).or_else(broken_pipe)?;
             }
             if open {
