@@ -151,6 +151,11 @@ impl Flow {
         }
     }
 
+    /// When it was known to be in its state, by an event or a dump: a dump from before that says nothing of it.
+    pub fn known_ns(&self) -> u64 {
+        self.since_ns.max(self.met_ns).max(self.at_least_since_ns)
+    }
+
     /// Enters a state.
     pub fn enter(&mut self, state: TcpState, now_ns: u64) {
         if let (Some(span), Some(slot)) = (self.span(now_ns), dwell_slot(self.state)) {

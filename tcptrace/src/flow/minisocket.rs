@@ -324,7 +324,7 @@ impl Ledger {
         }
         if let Some(flow) = self.flows.get_mut(&sight.cookie) {
             // Its socket's close waits to be judged: the minisocket begins then. Or the sight is the older.
-            if flow.closing().is_some() || flow.since_ns.max(flow.met_ns) >= taken.from_ns {
+            if flow.closing().is_some() || flow.known_ns() >= taken.from_ns {
                 return false;
             }
             if flow.is_undecided() {

@@ -156,8 +156,7 @@ impl Ledger {
             }
             flow.opened_source = Source::Descriptor;
         }
-        if flow.is_undecided() || flow.closing().is_some() || flow.since_ns.max(flow.met_ns) >= taken.from_ns
-        {
+        if flow.is_undecided() || flow.closing().is_some() || flow.known_ns() >= taken.from_ns {
             return;
         }
         // The port that connect() picked may have been a minisocket's.
@@ -280,7 +279,7 @@ impl Ledger {
         }
         let quiet = |flow: &Flow| {
             let waits = flow.rare.as_ref().is_some_and(|rare| rare.closing.is_some() || rare.first.is_some());
-            !waits && flow.since_ns.max(flow.met_ns) < from_ns && flow.state != TcpState::Close
+            !waits && flow.known_ns() < from_ns && flow.state != TcpState::Close
         };
         let gone = |flow: &Flow| flow.round != self.round && covered(flow.netns) && quiet(flow);
         let flows = self.flows.iter().filter(|(_, flow)| gone(flow));
@@ -296,8 +295,7 @@ impl Ledger {
     /// The kernel has no such socket.
     pub(super) fn absent(&mut self, key: u64, taken: Taken, out: &mut Vec<Entry>) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        if flow.since_ns.max(flow.met_ns) >= taken.from_ns || flow.closing().is_some() || flow.is_undecided()
-        {
+        if flow.known_ns() >= taken.from_ns || flow.closing().is_some() || flow.is_undecided() {
             return;
         }
         if flow.state != TcpState::NewSynRecv {
