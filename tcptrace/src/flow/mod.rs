@@ -256,8 +256,7 @@ impl Ledger {
         flow.ends.complete(&head.ends);
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
-        let began = event.handshake_ns.map(|ns| head.time_ns.saturating_sub(ns)).or(repeated);
-        if known && let Some(began_ns) = began {
+        if known && let Some(began_ns) = before(head, event.handshake_ns).or(repeated) {
             flow.began(began_ns);
         }
         // The child was no time in its listener's state.
@@ -367,11 +366,12 @@ impl Ledger {
         } else {
             self.totals.retransmit(event.segment, event.reason, segments);
         }
-        if request && let Some(handshake_ns) = event.handshake_ns {
+        let began_ns = before(head, event.handshake_ns);
+        if request && let Some(began_ns) = began_ns {
             if self.requests.len() >= MAX_SIDE_TABLE {
                 self.requests.clear(); // most never became sockets
             }
-            self.requests.insert((head.netns, head.ends), head.time_ns.saturating_sub(handshake_ns));
+            self.requests.insert((head.netns, head.ends), began_ns);
         }
         let mut who = stranger(head);
         if state == TcpState::NewSynRecv {
@@ -382,10 +382,10 @@ impl Ledger {
             self.ensure(key, head, state);
             if let Some(flow) = self.flows.get_mut(&key) {
                 flow.ends.complete(&head.ends);
-                if let Some(handshake_ns) = event.handshake_ns
-                    && flow.state == TcpState::NewSynRecv
+                if flow.state == TcpState::NewSynRecv
+                    && let Some(began_ns) = began_ns
                 {
-                    flow.began(head.time_ns.saturating_sub(handshake_ns));
+                    flow.began(began_ns);
                 }
                 let slot = Segment::ALL.iter().position(|kind| *kind == event.segment).unwrap_or(0);
                 let rare = flow.rare();
@@ -492,6 +492,11 @@ impl Ledger {
         }
         self.flows.pop_front();
     }
+}
+
+/// The time that lies so long before an event.
+fn before(head: &Head, ns: Option<u64>) -> Option<u64> {
+    ns.map(|ns| head.time_ns.saturating_sub(ns))
 }
 
 fn who(flow: &Flow) -> Who {

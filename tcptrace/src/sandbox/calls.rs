@@ -135,6 +135,10 @@ const CHANGES_HERE: &[i64] = &[libc::SYS_renameat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const CHANGES_HERE: &[i64] = &[];
 
+/// Kernel programs, other namespaces, and sockets beyond those that are open.
+const REACHES_OUT: &[i64] =
+    &[libc::SYS_bpf, libc::SYS_setns, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind];
+
 /// Opening a file by its name, and which argument has the flags.
 #[cfg(target_arch = "x86_64")]
 const OPENS: &[(i64, u8)] = &[(libc::SYS_openat, 2), (libc::SYS_open, 1)];
@@ -222,20 +226,12 @@ fn rules(thread: &Thread) -> Result<Rules, BackendError> {
             forbid_all(&mut rules, &[libc::SYS_bpf, libc::SYS_setns]);
             sockets(&mut rules, &[libc::AF_UNIX, libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6])?;
         }
-        Thread::Recorder(_) => {
-            forbid_all(
-                &mut rules,
-                &[libc::SYS_bpf, libc::SYS_setns, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind],
-            );
-        }
+        Thread::Recorder(_) => forbid_all(&mut rules, REACHES_OUT),
         Thread::Server => {
             forbid_all(&mut rules, CHANGES);
             forbid_all(&mut rules, CHANGES_HERE);
             OPENS.iter().for_each(|(call, _)| forbid_all(&mut rules, &[*call]));
-            forbid_all(
-                &mut rules,
-                &[libc::SYS_bpf, libc::SYS_setns, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind],
-            );
+            forbid_all(&mut rules, REACHES_OUT);
         }
     }
     Ok(rules)
