@@ -31,6 +31,12 @@ impl Executable {
     }
 }
 
+/// Runs a building cargo command, and gives the executable of the target that has this name.
+pub fn build_one(cargo: &mut Command, target: &str) -> Result<PathBuf> {
+    let built = build(cargo)?.into_iter().find(|executable| executable.target == target);
+    Ok(built.with_context(|| format!("cargo built nothing named {target}"))?.path)
+}
+
 /// Runs a building cargo command; its messages for people stream through.
 pub fn build(cargo: &mut Command) -> Result<Vec<Executable>> {
     cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());

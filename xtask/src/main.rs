@@ -52,10 +52,10 @@ enum Task {
     Soak(soak::Options),
     /// The load of `soak`: processes of their own that it starts
     #[command(hide = true)]
-    SoakLoad(soak::load::Options),
+    SoakLoad(soak::Seed),
     /// Network namespaces that come and go: a process of its own that `soak` starts
     #[command(hide = true)]
-    SoakChurn(soak::churn::Options),
+    SoakChurn(soak::Seed),
 }
 
 fn main() -> ExitCode {

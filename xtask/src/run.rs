@@ -39,9 +39,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 pub fn build(tools: &Tools) -> Result<PathBuf> {
     let mut cargo = tools.cargo();
     cargo.args(["build", "--release", "--package", "tcptrace", "--bin", "tcptrace"]);
-    let built = artifacts::build(&mut cargo)?;
-    let program = built.into_iter().find(|executable| executable.target == "tcptrace");
-    Ok(program.context("cargo built no program named tcptrace")?.path)
+    artifacts::build_one(&mut cargo, "tcptrace")
 }
 
 fn with_sudo(tools: &Tools, program: &Path, arguments: &[OsString]) -> Result<Command> {

@@ -1,9 +1,21 @@
-//! What the kernel knows of another process: the CPU time it took, the memory it holds.
+//! Other processes: how ours begin and end, and what the kernel knows of one, the CPU time it took, the memory it holds.
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    os::{
+        fd::{AsFd as _, FromRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+    sys::{prctl, signal::Signal},
     time::{clock_getcpuclockid, clock_gettime},
     unistd::{Pid, SysconfVar, sysconf},
 };
@@ -38,6 +50,36 @@ impl Memory {
         };
         Ok(Self { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
     }
+}
+
+/// Whatever ends us sends the command this signal, so that nothing outlives who started it.
+pub fn end_with_us(command: &mut Command, signal: Signal) {
+    // SAFETY: one system call, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || prctl::set_pdeathsig(signal).map_err(Into::into));
+    }
+}
+
+/// The command will run inside this network namespace.
+pub fn start_inside(command: &mut Command, netns: &File) -> Result<()> {
+    let netns = netns.try_clone().context("the namespace cannot be shared")?;
+    // SAFETY: one system call, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into));
+    }
+    Ok(())
+}
+
+/// Whether a child that was not waited for yet ends within that time; returns as soon as that is known.
+pub fn ends_within(child: &Child, most: Duration) -> Result<bool> {
+    // SAFETY: the call takes two numbers, and the child is not waited for yet, so its number is nobody else's.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let fd = Errno::result(fd).context("a process cannot be watched (pidfd_open)")?;
+    // SAFETY: the kernel has just opened it for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) };
+    let timeout = PollTimeout::try_from(most.as_millis()).unwrap_or(PollTimeout::MAX);
+    let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut watched, timeout).context("a process cannot be watched (poll)")? > 0)
 }
 
 /// The length of a clock tick, in which `/proc` counts.

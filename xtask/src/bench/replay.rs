@@ -99,8 +99,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn build(subject: &Subject) -> Result<PathBuf> {
     let mut cargo = subject.tools.cargo();
     cargo.args(["build", "--release", "--package", "tcptrace", "--example", "crowd"]);
-    let built = artifacts::build(&mut cargo)?.into_iter().find(|executable| executable.target == "crowd");
-    Ok(built.context("cargo built no example named crowd")?.path)
+    artifacts::build_one(&mut cargo, "crowd")
 }
 
 /// A recording that is gone when nobody needs it.

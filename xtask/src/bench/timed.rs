@@ -2,22 +2,15 @@
 
 use std::{
     fs::File,
-    io,
-    os::{
-        fd::{AsFd as _, FromRawFd as _, OwnedFd},
-        unix::process::{CommandExt as _, ExitStatusExt as _},
-    },
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sched::{CloneFlags, setns},
-    sys::{prctl, signal::Signal},
-};
+use nix::{errno::Errno, sys::signal::Signal};
+
+use super::process::{end_with_us, ends_within, start_inside};
 
 /// What a run took.
 #[derive(Clone, Copy, Debug)]
@@ -34,18 +27,9 @@ pub struct Took {
 
 /// Runs it inside the namespace, or in ours, for `most` at most.
 pub fn run(command: &mut Command, netns: Option<&File>, most: Duration) -> Result<Took> {
-    let namespace = netns.map(File::try_clone).transpose().context("the namespace cannot be shared")?;
-    // SAFETY: two system calls, which are allowed between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
-            match &namespace {
-                Some(namespace) => {
-                    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
-                }
-                None => Ok(()),
-            }
-        });
+    end_with_us(command, Signal::SIGKILL);
+    if let Some(netns) = netns {
+        start_inside(command, netns)?;
     }
     let start = Instant::now();
     let mut child =
@@ -63,18 +47,6 @@ pub fn run(command: &mut Command, netns: Option<&File>, most: Duration) -> Resul
     let cpu = [usage.ru_utime, usage.ru_stime].map(time).iter().sum();
     let peak = u64::try_from(usage.ru_maxrss)? << 10;
     Ok(Took { wall, cpu, peak, cut_off })
-}
-
-/// Whether it has ended, as soon as that is known.
-fn ends_within(child: &Child, most: Duration) -> Result<bool> {
-    // SAFETY: the call takes two numbers, and the child is not waited for yet, so its number is nobody else's.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-    let fd = Errno::result(fd).context("a process cannot be watched (pidfd_open)")?;
-    // SAFETY: the kernel has just opened it for us.
-    let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) };
-    let timeout = PollTimeout::try_from(most.as_millis()).unwrap_or(PollTimeout::MAX);
-    let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut watched, timeout).context("a process cannot be watched (poll)")? > 0)
 }
 
 /// What `Child::wait` does, and what the child took.

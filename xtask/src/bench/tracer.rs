@@ -1,7 +1,6 @@
 //! One run of tcptrace: started, ready, measured, stopped, and what it said in the end.
 
 use std::{
-    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -10,10 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
@@ -21,7 +17,7 @@ use super::{
     bpf_stats,
     modes::{Filter, Mode},
     output::{Output, Summary},
-    process::{Memory, cpu_clock},
+    process::{Memory, cpu_clock, end_with_us, ends_within},
 };
 
 /// How long it may take to attach, and to end.
@@ -71,11 +67,7 @@ impl Tracer {
         command.args(mode.arguments(filter)).stdin(Stdio::null());
         let stdout = if mode == Mode::Nowhere { Stdio::null() } else { out.for_child()?.into() };
         command.stdout(stdout).stderr(complaints.for_child()?);
-        // Whatever ends the benchmark ends what it attached.
-        // SAFETY: one system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGINT).map_err(Into::into));
-        }
+        end_with_us(&mut command, Signal::SIGINT);
         let start = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let mut tracer =
@@ -133,18 +125,13 @@ impl Tracer {
     /// Stops it as Ctrl-C does.
     pub fn stop(&mut self) -> Result<()> {
         kill(self.pid(), Signal::SIGINT).context("tcptrace cannot be stopped")?;
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().context("tcptrace cannot be waited for")? {
-                return if status.success() {
-                    Ok(())
-                } else {
-                    Err(self.failure(&format!("failed ({status})")))
-                };
-            }
-            thread::sleep(LOOK);
+        if !ends_within(&self.child, PATIENCE)? {
+            return Err(self.failure("did not stop"));
         }
-        Err(self.failure("did not stop"))
+        match self.child.wait().context("tcptrace cannot be waited for")? {
+            status if status.success() => Ok(()),
+            status => Err(self.failure(&format!("failed ({status})"))),
+        }
     }
 
     fn is_ready(&self) -> Result<bool> {

@@ -63,9 +63,7 @@ pub fn build(tools: &Tools, target: &Target, profile: Profile) -> Result<PathBuf
     cargo.args(["--package", "tcptrace", "--bin", "tcptrace", "--features", FEATURES]);
     // Only for the target, because that is named: build scripts and macros stay as they are.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static").env_remove("RUSTFLAGS");
-    let built = artifacts::build(&mut cargo)?;
-    let program = built.into_iter().find(|executable| executable.target == "tcptrace");
-    let program = program.context("cargo built no program named tcptrace")?.path;
+    let program = artifacts::build_one(&mut cargo, "tcptrace")?;
     let interpreter = elf::interpreter(&std::fs::read(&program)?)
         .with_context(|| format!("{} is no program", program.display()))?;
     ensure!(interpreter.is_none(), "{} is not static: it wants {interpreter:?}", program.display());

@@ -10,26 +10,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use fastrand::Rng;
-use nix::sys::{prctl, signal::Signal};
 
+use super::worker::Seed;
 use crate::bench::loopback;
 
 /// Between two namespaces: they cost the kernel more than all their connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Options of the churn.
-#[derive(Args)]
-pub struct Options {
-    /// What happens follows from it
-    #[arg(long)]
-    seed: u64,
-}
-
 /// Makes one namespace after the other.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+pub fn run(options: &Seed) -> Result<ExitCode> {
     let mut random = Rng::with_seed(options.seed);
     let mut open = Vec::new();
     loop {

@@ -2,9 +2,8 @@
 
 use std::{
     io::{BufRead as _, BufReader, Lines},
-    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,15 +15,15 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
 use nix::{
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
 
-use crate::bench::bpf_stats;
+use crate::bench::{
+    bpf_stats,
+    process::{end_with_us, ends_within},
+};
 
 /// The smallest ring that tcptrace makes: a page.
 const RING: &str = "4096";
@@ -110,10 +109,7 @@ impl Tracer {
     fn start(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["watch", "--format", "json", "--ring-size", RING]);
-        // SAFETY: one system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-        }
+        end_with_us(&mut command, Signal::SIGKILL);
         // That it loses events is what it is for: it need not say so every second.
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.with_context(|| format!("cannot start {}", program.display()))?;
@@ -204,13 +200,7 @@ fn is_event(line: &str) -> bool {
     line.contains(r#""type":"transition""#) && line.contains(r#""known":"event""#)
 }
 
-fn wait(child: &mut Child) -> Result<std::process::ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        ensure!(start.elapsed() < PATIENCE, "tcptrace does not end");
-        thread::sleep(LOOK);
-    }
+fn wait(child: &mut Child) -> Result<ExitStatus> {
+    ensure!(ends_within(child, PATIENCE)?, "tcptrace does not end");
+    Ok(child.wait()?)
 }

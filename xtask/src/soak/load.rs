@@ -11,28 +11,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use fastrand::Rng;
-use nix::sys::{
-    prctl,
-    signal::Signal,
-    socket::{setsockopt, sockopt},
-};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::worker::Seed;
 
 /// Connections that each process keeps open.
 const KEPT: usize = 300;
 
-/// Options of the load.
-#[derive(Args)]
-pub struct Options {
-    /// What happens follows from it
-    #[arg(long)]
-    seed: u64,
-}
-
 /// Goes on until there is no more input. Then says `done`, and waits to be killed.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+pub fn run(options: &Seed) -> Result<ExitCode> {
     static STOP: AtomicBool = AtomicBool::new(false);
     thread::spawn(|| {
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());

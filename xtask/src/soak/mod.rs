@@ -31,6 +31,7 @@ use crate::bench::{
     machine,
     report::{self, Report},
 };
+pub use worker::Seed;
 
 const PAGE: &str = "docs/reliability.md";
 /// Between two looks at the exporters.
@@ -107,8 +108,8 @@ fn soak(built: &report::Subject, options: &Options, command: String) -> Result<(
     ];
     let cores = thread::available_parallelism().context("how many cores there are is not known")?.get();
     let loads = (0..cores as u64).map(|core| Worker::load(&space, options.seed + core));
-    let loads = loads.collect::<Result<Vec<_>>>()?;
-    let churn = Worker::churn(options.seed)?;
+    let mut loads = loads.collect::<Result<Vec<_>>>()?;
+    let mut churn = Worker::churn(options.seed)?;
     let disturber = Disturber::start(&built.program, options.seed);
 
     let time = Duration::from_secs(60 * u64::from(options.minutes));
@@ -135,7 +136,7 @@ fn soak(built: &report::Subject, options: &Options, command: String) -> Result<(
         Fates::default()
     });
     let namespaces = churn.end();
-    for load in &loads {
+    for load in &mut loads {
         load.finish()?;
     }
     let (counted, held) = compare::settle(&space, &mut exporters[0].1, SETTLE)?;

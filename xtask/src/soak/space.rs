@@ -2,15 +2,16 @@
 
 use std::{
     fs::{self, File},
-    os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::Command,
     thread,
 };
 
 use anyhow::{Context as _, Result};
-use nix::sched::{CloneFlags, setns};
 
-use crate::{bench::loopback, tools::output_of};
+use crate::{
+    bench::{loopback, process::start_inside},
+    tools::output_of,
+};
 
 /// Connections in TIME_WAIT that the namespace may have: more are there than a look can miss, fewer than it has ports.
 const TIME_WAITS: &str = "4096";
@@ -32,12 +33,7 @@ impl Space {
 
     /// The command will run in it.
     pub fn place(&self, command: &mut Command) -> Result<()> {
-        let netns = self.0.try_clone().context("the namespace cannot be shared")?;
-        // SAFETY: one system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(move || setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into));
-        }
-        Ok(())
+        start_inside(command, &self.0)
     }
 
     /// What a program says in it.

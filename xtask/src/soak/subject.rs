@@ -2,7 +2,6 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -11,15 +10,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::scrape::Metrics;
-use crate::bench::process::{Memory, cpu_clock};
+use crate::bench::{
+    figures::Spread,
+    process::{Memory, cpu_clock, end_with_us, ends_within},
+};
 
 /// How long it may take to begin, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,26 +45,20 @@ impl Subject {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(program);
         command.args(["export", "--listen", &address.to_string()]).args(arguments);
-        // SAFETY: one system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-        }
+        end_with_us(&mut command, Signal::SIGKILL);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
         let mut subject = Self { child, address, metrics: Metrics::default(), resident: Vec::new() };
         let start = Instant::now();
-        loop {
+        subject.metrics = loop {
             match Metrics::scrape(address) {
-                Ok(metrics) => subject.metrics = metrics,
-                Err(error) => {
-                    ensure!(start.elapsed() < PATIENCE, "{error:#}");
-                    subject.must_run()?;
-                    thread::sleep(LOOK);
-                    continue;
-                }
+                Ok(metrics) => break metrics,
+                Err(error) => ensure!(start.elapsed() < PATIENCE, "{error:#}"),
             }
-            return Ok(subject);
-        }
+            subject.must_run()?;
+            thread::sleep(LOOK);
+        };
+        Ok(subject)
     }
 
     fn must_run(&mut self) -> Result<()> {
@@ -96,15 +89,10 @@ impl Subject {
     /// Ends it as systemd does.
     pub fn stop(&mut self) -> Result<()> {
         kill(self.pid(), Signal::SIGTERM)?;
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "tcptrace export ended with {status}");
-                return Ok(());
-            }
-            thread::sleep(LOOK);
-        }
-        anyhow::bail!("tcptrace export does not end")
+        ensure!(ends_within(&self.child, PATIENCE)?, "tcptrace export does not end");
+        let status = self.child.wait()?;
+        ensure!(status.success(), "tcptrace export ended with {status}");
+        Ok(())
     }
 }
 
@@ -118,11 +106,7 @@ impl Drop for Subject {
 /// Median of the second quarter and of the last, and whether the last is no more than may be.
 pub fn flat(resident: &[f64]) -> Option<(f64, f64, bool)> {
     let quarter = resident.len() / 4;
-    let median = |from: usize| {
-        let mut part = resident.get(from..from + quarter)?.to_vec();
-        part.sort_by(f64::total_cmp);
-        part.get(quarter / 2).copied()
-    };
+    let median = |from: usize| Some(Spread::of(resident[from..from + quarter].iter().copied()).ok()?.median);
     let (early, late) = (median(quarter)?, median(resident.len() - quarter)?);
     Some((early, late, late <= early * (1.0 + GROWTH) + SOME_BYTES))
 }

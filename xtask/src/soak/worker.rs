@@ -2,22 +2,29 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::{prctl, signal::Signal};
+use clap::Args;
+use nix::sys::signal::Signal;
 
 use super::space::Space;
+use crate::bench::process::end_with_us;
+
+/// Options of a process of ours.
+#[derive(Args)]
+pub struct Seed {
+    /// What happens follows from it
+    #[arg(long)]
+    pub seed: u64,
+}
 
 /// A running process, and whoever counts its lines.
 pub struct Worker {
-    child: Mutex<Child>,
-    pid: u32,
-    lines: Mutex<Option<JoinHandle<u64>>>,
+    child: Child,
+    lines: Option<JoinHandle<u64>>,
 }
 
 impl Worker {
@@ -45,45 +52,39 @@ impl Worker {
     }
 
     fn start(mut command: Command) -> Result<Self> {
-        // SAFETY: one system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-        }
+        end_with_us(&mut command, Signal::SIGKILL);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.context("a process of the load does not start")?;
         let out = child.stdout.take().context("it has no output")?;
         let lines = thread::spawn(move || {
             BufReader::new(out).lines().map_while(Result::ok).take_while(|line| line != "done").count() as u64
         });
-        Ok(Self { pid: child.id(), child: Mutex::new(child), lines: Mutex::new(Some(lines)) })
+        Ok(Self { child, lines: Some(lines) })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.child.id()
     }
 
     /// It makes no more; what it has open stays.
-    pub fn finish(&self) -> Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.stdin = None;
+    pub fn finish(&mut self) -> Result<()> {
+        self.child.stdin = None;
         self.lines();
-        let ended = child.try_wait()?;
+        let ended = self.child.try_wait()?;
         ensure!(ended.is_none(), "a process of the load has ended: {ended:?}");
         Ok(())
     }
 
     /// Kills it. How many lines it wrote.
-    pub fn end(&self) -> u64 {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = child.kill();
-        let _ = child.wait();
+    pub fn end(&mut self) -> u64 {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
         self.lines()
     }
 
-    fn lines(&self) -> u64 {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
-        lines.and_then(|lines| lines.join().ok()).unwrap_or(0)
+    fn lines(&mut self) -> u64 {
+        self.lines.take().and_then(|lines| lines.join().ok()).unwrap_or(0)
     }
 }
 
