@@ -1,8 +1,22 @@
-//! What user space hands to the kernel programs when it loads them. It lies in frozen read-only data, so the
-//! verifier sees constants: what is switched off costs nothing and is not even looked at.
+//! What user space tells the kernel programs when it loads them: it puts each value into the instructions that ask for
+//! it, so what is switched off costs nothing and is not even looked at.
 
 use crate::layout::{Offsets, Record};
 use zerocopy::{Immutable, IntoBytes};
+
+/// The mark of an instruction's operand that stands for a field: no number that a program would use.
+const MARK: i32 = 0x5c70_0000;
+
+/// The operand that stands for the field at this offset and of this size, 1 to 4 bytes, until user space replaces it.
+pub const fn marker(offset: usize, size: usize) -> i32 {
+    assert!(offset < 1 << 12 && size <= 4);
+    MARK | (size << 12 | offset) as i32
+}
+
+/// The size of a field, in bytes.
+pub const fn size_of_field<T>(_: fn(&Config) -> &T) -> usize {
+    size_of::<T>()
+}
 
 /// Read once, at load. Switches are 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
@@ -94,6 +108,21 @@ pub const PORT_EITHER: u8 = 4;
 pub const PORT_BITS: u8 = PORT_LOCAL | PORT_REMOTE | PORT_EITHER;
 
 impl Config {
+    /// What belongs in place of this operand; `None`: it stands for no field. A program sees it widened with its sign.
+    #[cfg(feature = "user")]
+    pub fn value(&self, operand: i32) -> Option<i32> {
+        let (size, offset) = ((operand & 0xf000) as usize >> 12, (operand & 0xfff) as usize);
+        if operand & !0xffff != MARK {
+            return None;
+        }
+        match *self.as_bytes().get(offset..offset + size)? {
+            [byte] => Some(byte.into()),
+            [a, b] => Some(u16::from_ne_bytes([a, b]).into()),
+            [a, b, c, d] => Some(i32::from_ne_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
     /// Nothing known, nothing filtered: what the object carries before it is loaded.
     pub const EMPTY: Self = Self {
         offsets: Offsets::NONE,

@@ -7,6 +7,21 @@ use zerocopy::{Immutable, IntoBytes};
 /// An offset of a member that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// The largest offset a member may have: a load has sixteen bits for it, with a sign.
+pub const MOST_OFFSET: u32 = i16::MAX as u32;
+
+/// The mark of a load's offset that stands for a member: no structure the programs read otherwise is that long.
+const MARK: i32 = 0x7000;
+/// Beside the marker of a member of sixteen bytes: its second half.
+pub const SECOND_WORD: i32 = 0x800;
+
+/// The offset that stands for the member at this place in [`Offsets`], until user space replaces it.
+pub const fn load_marker(place: usize) -> i32 {
+    let index = place / size_of::<u32>();
+    assert!(index < SECOND_WORD as usize);
+    MARK | index as i32
+}
+
 /// A member of a kernel structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -37,6 +52,18 @@ macro_rules! offsets {
                 let mut next = Self::MEMBERS.iter();
                 let mut offset = || next.next().and_then(&mut find).unwrap_or(ABSENT);
                 Self { $( $field: offset(), )* }
+            }
+
+            /// What belongs in place of this offset of a load; `None`: it stands for no member. Where the member is
+            /// absent no program gets to its load.
+            pub fn of_load(&self, marked: i16) -> Option<i16> {
+                let marked = i32::from(marked);
+                if marked & MARK != MARK {
+                    return None;
+                }
+                let second = if marked & SECOND_WORD != 0 { 8 } else { 0 };
+                let offset = *[ $( self.$field, )* ].get((marked & (SECOND_WORD - 1)) as usize)?;
+                Some(if offset > MOST_OFFSET { 0 } else { offset as i16 + second })
             }
 
             /// Each member with its offset, for `doctor` and tests.

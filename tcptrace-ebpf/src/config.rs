@@ -1,21 +1,27 @@
-//! The read-only data that user space fills in before it loads the programs.
+//! What user space knows when it loads the programs, as constants in their instructions.
+//!
+//! Rust emits no CO-RE relocations (rust-lang/rust#160616). Here is what they would do: each [`config!`](crate::config!)
+//! is one instruction with a marker as its operand, each member that is read one load with a marker as its offset, and user
+//! space puts the values there before it loads the object (source/object.rs). The verifier then drops what a constant
+//! switches off, and an offset costs no look into memory.
 
-use tcptrace_common::config::Config;
-
-/// Overridden at load, then frozen: the verifier takes its bytes as constants and drops what they switch off.
-#[unsafe(no_mangle)]
-pub static CONFIG: Config = Config::EMPTY;
-
-/// Reads one field of [`CONFIG`]. Volatile, so that the compiler does not use the object's own bytes instead of
-/// the ones that user space put there.
+/// One field of [`Config`](tcptrace_common::config::Config), widened with its sign to 64 bits.
 #[macro_export]
 macro_rules! config {
-    ($($field:ident).+) => {{
-        #[allow(unused_unsafe)] // also used inside unsafe blocks
-        // SAFETY: a field of a static, aligned, never written while programs run.
-        let value = unsafe { core::ptr::read_volatile(&raw const $crate::config::CONFIG.$($field).+) };
-        value
-    }};
+    ($($field:ident).+) => {
+        $crate::config::constant::<{ $crate::marker!($($field).+) }>()
+    };
+}
+
+/// What stands for one field of [`Config`](tcptrace_common::config::Config).
+#[macro_export]
+macro_rules! marker {
+    ($($field:ident).+) => {
+        tcptrace_common::config::marker(
+            core::mem::offset_of!(tcptrace_common::config::Config, $($field).+),
+            tcptrace_common::config::size_of_field(|config| &config.$($field).+),
+        )
+    };
 }
 
 /// The offset of a member in this kernel, or `None` where it has none.
@@ -23,8 +29,30 @@ macro_rules! config {
 macro_rules! offset {
     ($member:ident) => {
         match $crate::config!(offsets.$member) {
-            tcptrace_common::layout::ABSENT => None,
+            $crate::config::ABSENT => None,
             offset => Some(offset as usize),
         }
     };
+}
+
+/// [`ABSENT`](tcptrace_common::layout::ABSENT), widened.
+pub const ABSENT: u64 = tcptrace_common::layout::ABSENT as i32 as u64;
+
+/// The marker until user space replaces it. Opaque to the compiler, so that it does not compute with it.
+#[inline(always)]
+pub fn constant<const MARKER: i32>() -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: sets one register.
+        unsafe {
+            core::arch::asm!("{value} = {marker}", value = out(reg) value, marker = const MARKER,
+                options(nomem, nostack, preserves_flags));
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        MARKER as u64
+    }
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use core::mem::MaybeUninit;
 use tcptrace_common::{
     counters::{Counters, FLAG_IDLE, FLAG_LOSSY},
-    event::{Header, Kind, UNDECIDED},
+    event::{Kind, UNDECIDED},
     state::STATES,
 };
 
@@ -55,12 +55,12 @@ pub fn count(kind: Kind) -> Option<Count> {
 impl Count {
     /// Counts a transition. Undecided ones are counted by user space, once it knows.
     #[inline(always)]
-    pub fn transition(kind: Kind, head: &Header) -> Option<Self> {
-        if head.pre.flags & UNDECIDED != 0 {
+    pub fn transition(kind: Kind, flags: u8, from: u8, to: u8) -> Option<Self> {
+        if flags & UNDECIDED != 0 {
             return count(kind);
         }
         let mut count = counters()?;
-        let cell = (head.pre.state as usize * STATES + head.pre.to as usize) & (STATES * STATES - 1);
+        let cell = (from as usize * STATES + to as usize) & (STATES * STATES - 1);
         // SAFETY: the mask keeps the index inside.
         unsafe {
             let counted = &mut *(&raw mut (*count.counters).matrix).cast::<u64>().add(cell);
@@ -98,8 +98,8 @@ impl Count {
     #[inline(always)]
     pub fn submit<T: 'static>(&self, entry: RingBufEntry<T>) {
         let mut flags = BPF_RB_NO_WAKEUP;
-        if self.times & u64::from(config!(wake_mask)) == 0
-            && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes))
+        if self.times & config!(wake_mask) == 0
+            && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes) as u32)
         {
             flags = BPF_RB_FORCE_WAKEUP;
         }

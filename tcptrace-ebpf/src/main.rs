@@ -1,6 +1,8 @@
 //! tcptrace's kernel programs. One file a hook; each reads its arguments, asks the filter, counts, fills one
-//! record and submits it. Where members are and what the kernel can do comes in [`config`], at load.
+//! record and submits it. Where members are and what the kernel can do comes by [`config`], at load.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For one instruction in `config`; the build unlocks it as it unlocks building `core`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 // On the host this crate is only type-checked: most of it then looks unused.
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, unused_imports))]
 

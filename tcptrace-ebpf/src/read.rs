@@ -1,9 +1,10 @@
 //! How kernel memory is read: by direct loads from BTF-typed pointers (`tp_btf`: cheapest, works under
 //! lockdown), or by `bpf_probe_read_kernel` (raw and classic tracepoints, probes).
 
+use crate::config::constant;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_request_sock, bpf_skc_to_tcp_sock};
 use core::mem::MaybeUninit;
-use tcptrace_common::layout::COMMON_BYTES;
+use tcptrace_common::layout::{COMMON_BYTES, SECOND_WORD};
 
 /// Something with members at offsets.
 pub trait Read: Copy {
@@ -12,6 +13,26 @@ pub trait Read: Copy {
     /// # Safety
     /// The offset is a member's, of at least `T`'s size, and every bit pattern is a `T`.
     unsafe fn get<T: Copy>(&self, offset: usize) -> T;
+
+    /// A member, by the markers of its offset in a load ([`load_marker`]) and in a constant ([`marker`]).
+    ///
+    /// # Safety
+    /// The member has at least `T`'s size, and every bit pattern is a `T`.
+    ///
+    /// [`load_marker`]: tcptrace_common::layout::load_marker
+    /// [`marker`]: tcptrace_common::config::marker
+    unsafe fn member<T: Copy, const LOAD: i32, const OFFSET: i32>(&self) -> T;
+}
+
+/// A load whose offset is a marker.
+#[cfg(target_arch = "bpf")]
+macro_rules! load {
+    ($type:literal, $base:expr, $at:expr) => {{
+        let value: u64;
+        core::arch::asm!(concat!("{value} = *(", $type, " *)({base} + {at})"), value = out(reg) value,
+            base = in(reg) $base, at = const $at, options(readonly, nostack, preserves_flags));
+        value
+    }};
 }
 
 /// A BTF-typed pointer, where the verifier checks each load against the kernel's types and a fault reads zero;
@@ -24,6 +45,35 @@ impl Read for Direct {
     unsafe fn get<T: Copy>(&self, offset: usize) -> T {
         // SAFETY: verified at load against the kernel's BTF.
         unsafe { self.0.add(offset).cast::<T>().read_volatile() }
+    }
+
+    /// One instruction, whose offset user space fills in: computing the address takes three more.
+    #[cfg(target_arch = "bpf")]
+    #[inline(always)]
+    unsafe fn member<T: Copy, const LOAD: i32, const OFFSET: i32>(&self) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        let to = value.as_mut_ptr();
+        // SAFETY: verified at load; the sizes are the same.
+        unsafe {
+            match size_of::<T>() {
+                1 => to.cast::<u8>().write(load!("u8", self.0, LOAD) as u8),
+                2 => to.cast::<u16>().write(load!("u16", self.0, LOAD) as u16),
+                4 => to.cast::<u32>().write(load!("u32", self.0, LOAD) as u32),
+                8 => to.cast::<u64>().write(load!("u64", self.0, LOAD)),
+                16 => {
+                    let words = [load!("u64", self.0, LOAD), load!("u64", self.0, LOAD | SECOND_WORD)];
+                    to.cast::<[u64; 2]>().write(words);
+                }
+                _ => to.write(self.get(constant::<OFFSET>() as usize)),
+            }
+            value.assume_init()
+        }
+    }
+
+    #[cfg(not(target_arch = "bpf"))]
+    unsafe fn member<T: Copy, const LOAD: i32, const OFFSET: i32>(&self) -> T {
+        // SAFETY: the caller's; never called on the host.
+        unsafe { self.get(constant::<OFFSET>() as usize) }
     }
 }
 
@@ -44,6 +94,12 @@ impl Read for Probed {
             );
             value.assume_init()
         }
+    }
+
+    #[inline(always)]
+    unsafe fn member<T: Copy, const LOAD: i32, const OFFSET: i32>(&self) -> T {
+        // SAFETY: the caller's.
+        unsafe { self.get(constant::<OFFSET>() as usize) }
     }
 }
 
@@ -156,9 +212,7 @@ impl Access for Raw {
 macro_rules! required {
     ($access:ident, $view:expr, $member:ident, $t:ty) => {
         if $access::TYPED {
-            let (view, offset) = (&$view, $crate::config!(offsets.$member) as usize);
-            // SAFETY: the offset is this member's own and its size was checked by user space.
-            unsafe { $crate::read::Read::get::<$t>(view, offset) }
+            $crate::load_member!($view, $member, $t)
         } else {
             $crate::member!($view, $member, $t)
         }
@@ -169,14 +223,30 @@ macro_rules! required {
 #[macro_export]
 macro_rules! member {
     ($view:expr, $member:ident, $t:ty) => {
-        match $crate::offset!($member) {
-            Some(offset) => {
-                let view = &$view;
-                // SAFETY: the offset is this member's own and its size was checked by user space.
-                unsafe { $crate::read::Read::get::<$t>(view, offset) }
-            }
+        if $crate::offset!($member).is_some() {
+            $crate::load_member!($view, $member, $t)
+        } else {
+            #[allow(unused_unsafe)] // also used inside unsafe blocks
             // SAFETY: only used with integers and pointers: zero is a value.
-            None => unsafe { core::mem::zeroed::<$t>() },
+            let zero = unsafe { core::mem::zeroed::<$t>() };
+            zero
         }
     };
+}
+
+/// Reads a member that is there.
+#[macro_export]
+macro_rules! load_member {
+    ($view:expr, $member:ident, $t:ty) => {{
+        const LOAD: i32 = tcptrace_common::layout::load_marker(core::mem::offset_of!(
+            tcptrace_common::layout::Offsets,
+            $member
+        ));
+        const OFFSET: i32 = $crate::marker!(offsets.$member);
+        let view = &$view;
+        #[allow(unused_unsafe)] // also used inside unsafe blocks
+        // SAFETY: the offset is this member's own and its size was checked by user space.
+        let value = unsafe { $crate::read::Read::member::<$t, LOAD, OFFSET>(view) };
+        value
+    }};
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     config, member, offset,
-    read::{Access, CommonCopy, Probed, Read},
+    read::{Access, CommonCopy, Direct, Probed, Read},
     required,
 };
 use aya_ebpf::{
@@ -13,10 +13,11 @@ use aya_ebpf::{
     },
     programs::TracePointContext,
 };
+use core::mem::MaybeUninit;
 use tcptrace_common::{
     address::Address,
     event::{BITS_KNOWN, DEAD, DONE, HAS_SOCKET, Header, Kind, Prefix, Task, Tuple},
-    layout::{NO_FIELD, Record},
+    layout::NO_FIELD,
 };
 
 /// A classic tracepoint's record. Read by the helper: the verifier allows direct loads from the context only at
@@ -32,16 +33,18 @@ pub fn record(ctx: &TracePointContext) -> RecordView {
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Bits of `enum sock_flags`: the same numbers on every kernel since 5.8 (docs/kernel.md).
-const SOCK_DEAD: u64 = 1 << 0;
-const SOCK_DONE: u64 = 1 << 1;
-
 /// Puts the time on a record. Reading the boot-time clock would cost 13 ns more, a twentieth of the program: user space
 /// adds the time that the machine slept.
 #[inline(always)]
 pub fn stamp(head: &mut Header) {
+    head.pre.time_ns = now();
+}
+
+/// CLOCK_MONOTONIC.
+#[inline(always)]
+pub fn now() -> u64 {
     // SAFETY: no arguments.
-    head.pre.time_ns = unsafe { bpf_ktime_get_ns() };
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Does a `struct socket` belong to it, whose descriptor somebody may hold? Asked only where it matters: the member
@@ -63,43 +66,12 @@ pub fn netns<A: Access>(net: *const u8) -> u32 {
 pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
     let mut room = CommonCopy::uninit();
     let common = A::common(sk, &mut room);
-    let family = required!(A, common, skc_family, u16);
-    let mut tuple = Tuple {
-        local: Address::from_words([0; 2]),
-        remote: Address::from_words([0; 2]),
-        lport: required!(A, common, skc_num, u16),
-        rport: u16::from_be(required!(A, common, skc_dport, u16)),
-        family: match family {
-            AF_INET => 4,
-            AF_INET6 => 6,
-            _ => 0,
-        },
-        bits: 0,
-        shutdown: 0,
-        spare: 0,
+    let mut tuple = MaybeUninit::uninit();
+    // SAFETY: room for one; every field is written.
+    let tuple = unsafe {
+        write_tuple::<A>(tuple.as_mut_ptr(), common, sk, full);
+        tuple.assume_init()
     };
-    if family == AF_INET6 {
-        tuple.local = Address::from_words(required!(A, common, skc_v6_rcv_saddr, [u64; 2]));
-        tuple.remote = Address::from_words(required!(A, common, skc_v6_daddr, [u64; 2]));
-    } else {
-        tuple.local = Address::from_v4(required!(A, common, skc_rcv_saddr, u32));
-        tuple.remote = Address::from_v4(required!(A, common, skc_daddr, u32));
-    }
-    if full {
-        tuple.shutdown = required!(A, A::at(sk), sk_shutdown, u8);
-        if A::TYPED || offset!(skc_flags).is_some() {
-            let flags = required!(A, common, skc_flags, u64);
-            tuple.bits = BITS_KNOWN
-                | if flags & SOCK_DEAD != 0 { DEAD } else { 0 }
-                | if flags & SOCK_DONE != 0 { DONE } else { 0 };
-        }
-        if tuple.lport == 0 {
-            // The port is released before the CLOSE event; the copy in inet_sock stays (docs/kernel.md).
-            if let Some(tcp) = A::tcp(sk) {
-                tuple.lport = u16::from_be(member!(tcp, inet_sport, u16));
-            }
-        }
-    }
     Header {
         pre: Prefix {
             kind: kind as u8,
@@ -115,6 +87,52 @@ pub fn header<A: Access>(kind: Kind, sk: *const u8, full: bool) -> Header {
     }
 }
 
+/// Writes both ends of a socket, and its bits, field by field: the state program writes into the ring itself, and what
+/// is copied from the stack is paid for twice.
+///
+/// # Safety
+/// There is room for a tuple.
+#[inline(always)]
+pub unsafe fn write_tuple<A: Access>(tuple: *mut Tuple, common: Direct, sk: *const u8, full: bool) {
+    let family = required!(A, common, skc_family, u16);
+    let lport = required!(A, common, skc_num, u16);
+    // SAFETY: the caller's.
+    unsafe {
+        if family == AF_INET6 {
+            (*tuple).local = Address::from_words(required!(A, common, skc_v6_rcv_saddr, [u64; 2]));
+            (*tuple).remote = Address::from_words(required!(A, common, skc_v6_daddr, [u64; 2]));
+            (*tuple).family = 6;
+        } else {
+            (*tuple).local = Address::from_v4(required!(A, common, skc_rcv_saddr, u32));
+            (*tuple).remote = Address::from_v4(required!(A, common, skc_daddr, u32));
+            (*tuple).family = if family == AF_INET { 4 } else { 0 };
+        }
+        (*tuple).rport = u16::from_be(required!(A, common, skc_dport, u16));
+        (*tuple).spare = 0;
+        // The port is released before the CLOSE event; the copy in inet_sock stays (docs/kernel.md).
+        (*tuple).lport = if full && lport == 0 { last_port::<A>(sk) } else { lport };
+        (*tuple).shutdown = if full { required!(A, A::at(sk), sk_shutdown, u8) } else { 0 };
+        (*tuple).bits = if full { bits::<A>(common) } else { 0 };
+    }
+}
+
+/// The two bits that are cheap enough to always carry, and that they were read.
+#[inline(always)]
+pub fn bits<A: Access>(common: Direct) -> u8 {
+    if !A::TYPED && offset!(skc_flags).is_none() {
+        return 0;
+    }
+    // Of `enum sock_flags` SOCK_DEAD and SOCK_DONE: the same numbers on every kernel since 5.8 (docs/kernel.md).
+    const { assert!(DEAD == 1 << 0 && DONE == 1 << 1) };
+    BITS_KNOWN | required!(A, common, skc_flags, u64) as u8 & (DEAD | DONE)
+}
+
+/// The local port by `inet_sport`, which outlives the bound one; 0: not a full TCP socket, or none.
+#[inline(always)]
+fn last_port<A: Access>(sk: *const u8) -> u16 {
+    A::tcp(sk).map_or(0, |tcp| u16::from_be(member!(tcp, inet_sport, u16)))
+}
+
 /// The port that the program bound; 0: none yet. A socket that connects again still carries the port of its last attempt
 /// in `inet_sport`, and in the classic record.
 #[inline(always)]
@@ -122,9 +140,34 @@ pub fn bound_port<A: Access>(sk: *const u8) -> u16 {
     member!(A::at(sk), skc_num, u16)
 }
 
+/// Where a classic tracepoint's record has both ends: offsets, or [`NO_FIELD`].
+pub struct Ends {
+    pub sport: u16,
+    pub dport: u16,
+    pub saddr: u16,
+    pub daddr: u16,
+    pub saddr_sock: u16,
+    pub daddr_sock: u16,
+}
+
+/// The [`Ends`] of the tracepoint that has this name in `Config::records`.
+#[macro_export]
+macro_rules! ends {
+    ($record:ident) => {
+        $crate::sock::Ends {
+            sport: $crate::config!(records.$record.sport) as u16,
+            dport: $crate::config!(records.$record.dport) as u16,
+            saddr: $crate::config!(records.$record.saddr) as u16,
+            daddr: $crate::config!(records.$record.daddr) as u16,
+            saddr_sock: $crate::config!(records.$record.saddr_sock) as u16,
+            daddr_sock: $crate::config!(records.$record.daddr_sock) as u16,
+        }
+    };
+}
+
 /// Takes addresses and ports from a classic record: all there is without BTF, and the same with it.
 #[inline(always)]
-pub fn take_record(tuple: &mut Tuple, record: &RecordView, at: &Record) {
+pub fn take_record(tuple: &mut Tuple, record: &RecordView, at: &Ends) {
     // SAFETY: the offsets come from the tracepoint's own format (checked at load).
     unsafe {
         if at.sport != NO_FIELD {

@@ -4,7 +4,7 @@
 use crate::{
     config,
     emit::{count, flag},
-    filter,
+    ends, filter,
     read::{Access, Btf, Raw, Read},
     sock::{self, RecordView},
 };
@@ -44,7 +44,7 @@ fn on_destroy<A: Access>(sk: *const u8, record: Option<&RecordView>) {
     }
     let mut head = sock::header::<A>(Kind::Destroy, sk, true);
     if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.destroy_sock));
+        sock::take_record(&mut head.tuple, record, &ends!(destroy_sock));
     }
     // A disconnect before has wiped the remote port (docs/kernel.md): user space knows the flow, let it decide.
     let wiped = head.tuple.lport == 0 || head.tuple.rport == 0;

@@ -5,7 +5,7 @@ use super::state::make_cookie;
 use crate::{
     config,
     emit::count,
-    filter,
+    ends, filter,
     read::{Access, Btf, Raw, Read},
     sock::{self, RecordView},
 };
@@ -40,7 +40,7 @@ fn receive_reset_classic(ctx: TracePointContext) -> u32 {
 fn on_reset<A: Access>(sk: *const u8, record: Option<&RecordView>) {
     let mut head = sock::header::<A>(Kind::Reset, sk, true);
     if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.receive_reset));
+        sock::take_record(&mut head.tuple, record, &ends!(receive_reset));
     }
     if !filter::wants::<A>(&mut head, sk, true, false) {
         return;

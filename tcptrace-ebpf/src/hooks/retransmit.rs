@@ -5,7 +5,7 @@ use super::state::make_cookie;
 use crate::{
     config,
     emit::count,
-    filter, member, offset,
+    ends, filter, member, offset,
     read::{Access, Btf, Raw, Read},
     sock::{self, RecordView},
 };
@@ -39,7 +39,7 @@ fn retransmit_classic(ctx: TracePointContext) -> u32 {
     unsafe {
         let sk = record.get::<u64>(config!(records.retransmit_skb.sk) as usize);
         let skb = record.get::<u64>(config!(records.retransmit_skb.skb) as usize);
-        let err = match config!(records.retransmit_skb.detail) {
+        let err = match config!(records.retransmit_skb.detail) as u16 {
             NO_FIELD => ERR_UNKNOWN,
             at => record.get(at as usize),
         };
@@ -52,7 +52,7 @@ fn retransmit_classic(ctx: TracePointContext) -> u32 {
 fn on_retransmit<A: Access>(sk: *const u8, skb: *const u8, err: i32, record: Option<&RecordView>) {
     let mut head = sock::header::<A>(Kind::Retransmit, sk, true);
     if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.retransmit_skb));
+        sock::take_record(&mut head.tuple, record, &ends!(retransmit_skb));
         // SAFETY: offset from the tracepoint's format (checked at load).
         head.pre.state = unsafe { record.get::<u32>(config!(records.retransmit_skb.state) as usize) } as u8;
     }

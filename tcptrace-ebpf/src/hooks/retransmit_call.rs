@@ -101,7 +101,7 @@ fn on_return(call: Call, result: i32) {
         return;
     }
     // Positive results are "nothing to send": no failure to put on the wire (net/ipv4/tcp_output.c).
-    let report = match config!(calls) {
+    let report = match config!(calls) as u8 {
         CALLS_ALL => true,
         CALLS_FAILED => result < 0,
         _ => false,

@@ -5,7 +5,7 @@ use super::state::make_cookie;
 use crate::{
     config,
     emit::count,
-    filter, member, offset,
+    ends, filter, member, offset,
     read::{Access, Btf, Probed, Raw, Read},
     sock::{self, RecordView},
 };
@@ -45,7 +45,7 @@ fn send_reset_classic(ctx: TracePointContext) -> u32 {
     unsafe {
         let sk = record.get::<u64>(config!(records.send_reset.sk) as usize);
         let skb = record.get::<u64>(config!(records.send_reset.skb) as usize);
-        let reason = match config!(records.send_reset.detail) {
+        let reason = match config!(records.send_reset.detail) as u16 {
             NO_FIELD => REASON_UNKNOWN,
             at => record.get(at as usize),
         };
@@ -86,7 +86,7 @@ fn on_reset<A: Access>(sk: *const u8, skb: *const u8, reason: u32, record: Optio
         head.pre.state = state;
     }
     if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.send_reset));
+        sock::take_record(&mut head.tuple, record, &ends!(send_reset));
     }
     if !skb.is_null() {
         if head.pre.netns == 0 {

@@ -3,8 +3,10 @@
 use crate::{
     config,
     emit::Count,
-    filter, member, offset,
-    read::{Access, Btf, Raw, Read},
+    ends,
+    filter::{self, About},
+    member, offset,
+    read::{Access, Btf, CommonCopy, Direct, Raw, Read},
     required,
     sock::{self, RecordView},
 };
@@ -12,13 +14,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-use core::mem::MaybeUninit;
+use core::{marker::PhantomData, mem::MaybeUninit};
 use tcptrace_common::{
     event::{
         Close, DEAD, DONE, ERROR_KNOWN, Established, Header, Kind, LastNumbers, NUMBERS_KNOWN,
-        OwnedTransition, STALL_KNOWN, Task,
+        OwnedTransition, STALL_KNOWN, Transition, Tuple,
     },
-    state::TcpState,
+    state::{STATES, TcpState},
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -52,53 +54,161 @@ fn state_classic(ctx: TracePointContext) -> u32 {
     0
 }
 
+/// What the tracepoint was called with.
+struct Change<'a, A> {
+    sk: *const u8,
+    common: Direct,
+    from: u8,
+    to: u8,
+    netns: u32,
+    record: Option<&'a RecordView>,
+    access: PhantomData<A>,
+}
+
 #[inline(always)]
 fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&RecordView>) {
     // MPTCP and SCTP sockets come by here too. The classic record said so already.
     if record.is_none() && required!(A, A::at(sk), sk_protocol, u16) != IPPROTO_TCP {
         return;
     }
-    let (from, to) = (old as u8, new as u8);
-    let kind = kind(from, to);
-    let mut head = sock::header::<A>(kind, sk, true);
-    if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.set_state));
-    }
-    head.pre.state = from;
-    head.pre.to = to;
-    if from == TcpState::Close.number() && to == TcpState::SynSent.number() {
-        head.tuple.lport = sock::bound_port::<A>(sk);
-    }
-
-    // Up to 6.12 a child still carries the listener's addresses and cookie here; remote port 0 tells.
-    let newborn = from == TcpState::Listen.number() && to == TcpState::SynRecv.number();
-    let borrowed = newborn && head.tuple.rport == 0;
-    if borrowed {
-        head.pre.cookie = 0;
-    }
-    let incomplete = borrowed || head.tuple.lport == 0;
-    if !filter::wants::<A>(&mut head, sk, true, incomplete) {
-        return;
-    }
-    if !borrowed {
-        make_cookie::<A>(&mut head, sk);
-    }
-    sock::stamp(&mut head);
-    let Some(count) = Count::transition(kind, &head) else { return };
+    let mut room = CommonCopy::uninit();
+    let common = A::common(sk, &mut room);
+    let netns = sock::netns::<A>(required!(A, common, skc_net, *const u8));
+    let change =
+        Change::<A> { sk, common, from: old as u8, to: new as u8, netns, record, access: PhantomData };
+    let kind = kind(change.from, change.to);
+    let about = About { kind, state: change.from, to: change.to, netns };
+    let Some(flags) = filter::flags::<A>(about, sk, true, || change.ends()) else { return };
+    let Some(count) = Count::transition(kind, flags, change.from, change.to) else { return };
     match kind {
-        Kind::Close => {
-            head.tuple.bits |= sock::has_socket::<A>(sk);
-            send_close::<A>(&count, head, sk);
-        }
-        Kind::OwnedTransition => send_owned::<A>(&count, head),
-        Kind::Established => count.send(kind, established::<A>(head, sk)),
-        _ => count.send(kind, head),
+        Kind::Close => send::<Close>(&count, kind, |slot| {
+            // SAFETY: room for one record; every field is written.
+            unsafe {
+                let bits = change.write(&raw mut (*slot).head, kind, flags);
+                (*slot).head.tuple.bits = bits | sock::has_socket::<A>(sk);
+                let task = &mut (*slot).task;
+                // An orphan's end is the kernel's doing: whoever runs right now has nothing to do with it.
+                if bits & DEAD == 0 {
+                    sock::task::<A>(task)
+                } else {
+                    *task = sock::NOBODY
+                }
+                (*slot).numbers = LastNumbers { min_rtt_us: u32::MAX, ..LastNumbers::default() };
+                last_numbers::<A>(&mut (*slot).numbers, sk, change.from, bits);
+            }
+        }),
+        Kind::OwnedTransition => send::<OwnedTransition>(&count, kind, |slot| {
+            // SAFETY: as above.
+            unsafe {
+                change.write(&raw mut (*slot).head, kind, flags);
+                sock::task::<A>(&mut (*slot).task);
+            }
+        }),
+        Kind::Established => send::<Established>(&count, kind, |slot| {
+            // SAFETY: as above.
+            unsafe {
+                change.write(&raw mut (*slot).head, kind, flags);
+                ((*slot).srtt_us, (*slot).total_retrans) = handshake::<A>(sk);
+            }
+        }),
+        _ => send::<Transition>(&count, kind, |slot| {
+            // SAFETY: as above.
+            unsafe { change.write(slot, kind, flags) };
+        }),
     }
 }
 
-/// The current task is the one that acts only at these transitions (docs/kernel.md).
+/// Has one record written where the reader will find it.
+#[inline(always)]
+fn send<T: 'static>(count: &Count, kind: Kind, write: impl FnOnce(*mut T)) {
+    if let Some(mut entry) = count.reserve::<T>(kind) {
+        let slot: &mut MaybeUninit<T> = &mut entry;
+        write(slot.as_mut_ptr());
+        count.submit(entry);
+    }
+}
+
+impl<A: Access> Change<'_, A> {
+    /// Writes all that every record of a change has, and says the bits.
+    ///
+    /// # Safety
+    /// There is room for it.
+    #[inline(always)]
+    unsafe fn write(&self, head: *mut Header, kind: Kind, flags: u8) -> u8 {
+        // SAFETY: the caller's.
+        unsafe {
+            (*head).pre.time_ns = sock::now();
+            (*head).pre.kind = kind as u8;
+            (*head).pre.flags = flags;
+            (*head).pre.state = self.from;
+            (*head).pre.to = self.to;
+            (*head).pre.netns = self.netns;
+            (*head).pre.sock = self.sk as u64;
+            let borrowed = self.write_ends(&raw mut (*head).tuple);
+            (*head).pre.cookie = if borrowed { 0 } else { self.cookie() };
+            (*head).tuple.bits
+        }
+    }
+
+    /// Both ends for the filter, and whether they are incomplete.
+    #[inline(always)]
+    fn ends(&self) -> (Tuple, bool) {
+        let mut tuple = MaybeUninit::uninit();
+        // SAFETY: room for one; every field is written.
+        let (borrowed, tuple) = unsafe { (self.write_ends(tuple.as_mut_ptr()), tuple.assume_init()) };
+        (tuple, borrowed || tuple.lport == 0)
+    }
+
+    /// Writes both ends. Up to 6.12 a child still carries the listener's addresses and cookie here; remote port 0 tells,
+    /// and so does this.
+    ///
+    /// # Safety
+    /// There is room for a tuple.
+    #[inline(always)]
+    unsafe fn write_ends(&self, tuple: *mut Tuple) -> bool {
+        // SAFETY: the caller's.
+        unsafe {
+            sock::write_tuple::<A>(tuple, self.common, self.sk, true);
+            if let Some(record) = self.record {
+                sock::take_record(&mut *tuple, record, &ends!(set_state));
+            }
+            if self.from == TcpState::Close.number() && self.to == TcpState::SynSent.number() {
+                (*tuple).lport = sock::bound_port::<A>(self.sk);
+            }
+            self.from == TcpState::Listen.number()
+                && self.to == TcpState::SynRecv.number()
+                && (*tuple).rport == 0
+        }
+    }
+
+    /// Made at the first event, so that every later one, and sock_diag, carries the same.
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        match required!(A, self.common, skc_cookie, u64) {
+            0 => A::cookie(self.sk),
+            cookie => cookie,
+        }
+    }
+}
+
+/// What is sent of each change: a look into a table costs less than the comparisons that it was made by.
+static KINDS: [Kind; STATES * STATES] = {
+    let mut kinds = [Kind::Transition; STATES * STATES];
+    let mut change = 0;
+    while change < kinds.len() {
+        kinds[change] = kind_of((change / STATES) as u8, (change % STATES) as u8);
+        change += 1;
+    }
+    kinds
+};
+
 #[inline(always)]
 fn kind(from: u8, to: u8) -> Kind {
+    KINDS[(from as usize * STATES + to as usize) % KINDS.len()]
+}
+
+/// The current task is the one that acts only at these transitions (docs/kernel.md).
+const fn kind_of(from: u8, to: u8) -> Kind {
     const CLOSE: u8 = TcpState::Close.number();
     const LISTEN: u8 = TcpState::Listen.number();
     const SYN_SENT: u8 = TcpState::SynSent.number();
@@ -129,62 +239,22 @@ pub fn make_cookie<A: Access>(head: &mut Header, sk: *const u8) {
     }
 }
 
+/// The round-trip time of the SYN-ACK in microseconds, and how often it was repeated.
 #[inline(always)]
-fn established<A: Access>(head: Header, sk: *const u8) -> Established {
-    let Some(tcp) = A::tcp(sk) else { return Established { head, srtt_us: 0, total_retrans: 0 } };
-    Established {
-        head,
-        srtt_us: member!(tcp, srtt_us, u32) >> 3,
-        total_retrans: member!(tcp, total_retrans, u32),
-    }
+fn handshake<A: Access>(sk: *const u8) -> (u32, u32) {
+    A::tcp(sk).map_or((0, 0), |tcp| (member!(tcp, srtt_us, u32) >> 3, member!(tcp, total_retrans, u32)))
 }
 
 #[inline(always)]
-fn send_owned<A: Access>(count: &Count, head: Header) {
-    if let Some(mut entry) = count.reserve::<OwnedTransition>(Kind::OwnedTransition) {
-        let slot: &mut MaybeUninit<OwnedTransition> = &mut entry;
-        let slot = slot.as_mut_ptr();
-        // SAFETY: reserved memory of exactly this type; every field is written.
-        unsafe {
-            (&raw mut (*slot).head).write(head);
-            sock::task::<A>(&mut *(&raw mut (*slot).task).cast::<Task>());
-        }
-        count.submit(entry);
-    }
-}
-
-#[inline(always)]
-fn send_close<A: Access>(count: &Count, head: Header, sk: *const u8) {
-    if let Some(mut entry) = count.reserve::<Close>(Kind::Close) {
-        let slot: &mut MaybeUninit<Close> = &mut entry;
-        let slot = slot.as_mut_ptr();
-        // SAFETY: reserved memory of exactly this type; every field is written.
-        unsafe {
-            (&raw mut (*slot).head).write(head);
-            let task = &mut *(&raw mut (*slot).task).cast::<Task>();
-            // An orphan's end is the kernel's doing: whoever runs right now has nothing to do with it.
-            if head.tuple.bits & DEAD == 0 {
-                sock::task::<A>(task)
-            } else {
-                *task = sock::NOBODY
-            }
-            (&raw mut (*slot).numbers).write(last_numbers::<A>(sk, head.pre.state, head.tuple.bits));
-        }
-        count.submit(entry);
-    }
-}
-
-#[inline(always)]
-fn last_numbers<A: Access>(sk: *const u8, from: u8, bits: u8) -> LastNumbers {
+fn last_numbers<A: Access>(numbers: &mut LastNumbers, sk: *const u8, from: u8, bits: u8) {
     let sock = A::at(sk);
-    let mut numbers = LastNumbers { min_rtt_us: u32::MAX, ..LastNumbers::default() };
     if A::TYPED || offset!(sk_err).is_some() {
         numbers.sk_err = required!(A, sock, sk_err, u32) as u16;
         numbers.sk_err_soft = required!(A, sock, sk_err_soft, u32) as u16;
         numbers.known |= ERROR_KNOWN;
     }
-    let Some(tcp) = A::tcp(sk) else { return numbers };
-    let Some(rtt_min) = offset!(rtt_min) else { return numbers };
+    let Some(tcp) = A::tcp(sk) else { return };
+    let Some(rtt_min) = offset!(rtt_min) else { return };
     numbers.known |= NUMBERS_KNOWN;
     // A received FIN takes one sequence number: the kernel counts it as a byte, and nobody reads it.
     let fin = u32::from(bits & DONE != 0);
@@ -213,5 +283,4 @@ fn last_numbers<A: Access>(sk: *const u8, from: u8, bits: u8) -> LastNumbers {
         numbers.probes_out = member!(tcp, icsk_probes_out, u8);
         numbers.known |= STALL_KNOWN;
     }
-    numbers
 }

@@ -4,7 +4,7 @@ use super::state::make_cookie;
 use crate::{
     config,
     emit::count,
-    filter, member,
+    ends, filter, member,
     read::{Access, Btf, Raw, Read},
     sock::{self, RecordView},
 };
@@ -43,7 +43,7 @@ fn on_synack<A: Access>(req: *const u8, record: Option<&RecordView>) {
     let mut head = sock::header::<A>(Kind::SynAck, req, false);
     head.pre.state = TcpState::NewSynRecv.number();
     if let Some(record) = record {
-        sock::take_record(&mut head.tuple, record, &config!(records.retransmit_synack));
+        sock::take_record(&mut head.tuple, record, &ends!(retransmit_synack));
     }
     if !filter::wants::<A>(&mut head, req, false, false) {
         return;

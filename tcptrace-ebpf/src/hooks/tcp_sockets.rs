@@ -50,7 +50,7 @@ fn on_end(meta: *const u8) {
 #[inline(always)]
 fn on_socket(meta: *const u8, sk: *const u8) {
     let state = member!(Btf::at(sk), skc_state, u8);
-    let bit = 1u32.wrapping_shl(u32::from(state));
+    let bit = 1u64.wrapping_shl(u32::from(state));
     let cookie = member!(Btf::at(sk), skc_cookie, u64);
     // Without a cookie nobody could say which socket this is; a dump by sock_diag gives one to each.
     if cookie == 0 || (config!(detail_states) | config!(detail_stalled)) & bit == 0 {

@@ -4,7 +4,8 @@ use super::{
     attach::{chain, explain, program},
     btf::Btf,
     layout,
-    load::{MIN_RING_BYTES, OBJECT, check_machine},
+    load::{MIN_RING_BYTES, check_machine},
+    object,
 };
 use crate::error::StartError;
 use aya::{Ebpf, EbpfLoader, programs::Iter};
@@ -16,7 +17,7 @@ use tcptrace_common::{
     config::Config,
     layout::{ABSENT, Member, Offsets},
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 /// The kernel hands out at most 32 KiB at once.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -105,11 +106,10 @@ impl Iterator {
     /// Why this kernel or these privileges do not allow it.
     pub fn load(kind: &'static Kind, config: &Config, types: &aya::Btf) -> Result<Self, String> {
         let mut loader = EbpfLoader::new();
-        loader.override_global("CONFIG", config.as_bytes(), true);
         for (map, entries) in UNUSED_MAPS {
             loader.map_max_entries(map, entries);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| chain(&error))?;
+        let mut ebpf = loader.load(&object::with(config)?).map_err(|error| chain(&error))?;
         let iter: &mut Iter = program(&mut ebpf, kind.program)?;
         iter.load(kind.target, types).map_err(|error| explain(&error))?;
         Ok(Self { ebpf, kind })
@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use std::io::{Seek, Write};
     use tcptrace_common::holding::Holding;
+    use zerocopy::IntoBytes;
 
     /// Records that lie across the end of a read are put together again.
     #[test]

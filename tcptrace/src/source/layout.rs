@@ -1,7 +1,7 @@
 //! From the running kernel's types to the offsets the programs use.
 
 use super::btf::{Btf, Place};
-use tcptrace_common::layout::{ABSENT, COMMON_BYTES, Member, Offsets};
+use tcptrace_common::layout::{ABSENT, COMMON_BYTES, MOST_OFFSET, Member, Offsets};
 
 /// Members that the programs read without asking whether they are there. Every kernel since 5.8 has them.
 const REQUIRED: [&str; 18] = [
@@ -59,7 +59,8 @@ fn usable(member: &Member, place: Place) -> Option<u32> {
         ("tcp_usec_ts" | "acked", bits) => matches!(bits, Some((0..=7, 1))),
         (_, bits) => bits.is_none(),
     };
-    let inside = member.of != "sock_common" || (place.offset + place.size) as usize <= COMMON_BYTES;
+    let end = place.offset + place.size;
+    let inside = end <= MOST_OFFSET && (member.of != "sock_common" || end as usize <= COMMON_BYTES);
     // The low byte of a wider flags member.
     let last = if cfg!(target_endian = "big") && member.path == "tcp_flags" { place.size - 1 } else { 0 };
     (size_fits && bits_fit && inside).then_some(place.offset + last)

@@ -8,6 +8,7 @@ use super::{
     filter_maps::fill_filter,
     hooks::{Hook, Outcome, TRACEPOINTS, Way},
     layout,
+    object::{self, OBJECT},
     privileges::{Privileges, kernel_version},
     tracefs,
 };
@@ -18,10 +19,6 @@ use tcptrace_common::{
     config::{CALLS_ALL, CALLS_FAILED, CALLS_OFF, Config},
     layout::{ABSENT, Offsets, Record},
 };
-use zerocopy::IntoBytes;
-
-/// The kernel programs. Aligned, as the ELF parser wants it.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcptrace-ebpf.o"));
 
 /// Default size of the ring buffer in bytes.
 pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
@@ -303,11 +300,12 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         _ => CALLS_OFF,
     };
     let config = machine.config(options, cookie_helper, calls);
+    let object = object::with(&config)
+        .map_err(|why| StartError::Unexpected { what: "reading the kernel programs".into(), why })?;
     let mut ebpf = EbpfLoader::new()
-        .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PORTS", if config.filter.ports == 0 { 1 } else { 1 << 16 })
-        .load(OBJECT)
+        .load(&object)
         .map_err(|error| maps_error(&error))?;
     fill_filter(&mut ebpf, &options.filter)?;
     start_log(&mut ebpf);

@@ -16,6 +16,7 @@ pub mod live;
 pub mod load;
 pub mod machine;
 pub mod netns;
+mod object;
 pub mod privileges;
 pub mod sockdiag;
 pub mod sockets;
