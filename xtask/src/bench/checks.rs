@@ -50,6 +50,7 @@ mod tests {
     fn outcome(transitions: u64, closes: u64, lines: u64, lost: u64) -> Outcome {
         Outcome {
             summary: Some(Summary { transitions, lost, closes: Some(closes) }),
+            said_lost: 0,
             complaints: String::new(),
             lines,
             bytes: 0,

@@ -1,7 +1,7 @@
 //! What the programs cost in the kernel, by the kernel's own measurement. In rounds of their own: to measure every
 //! run of a program makes it dearer.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -11,7 +11,8 @@ use super::{
     figures::number,
     load::{LEAST_RESPONSE, TRANSITIONS},
     loader::{Loader, Request, WARM_UP},
-    modes::{Filter, Mode},
+    modes::{Filter, Mode, Programs},
+    rivals::Rival,
     tracer::Tracer,
 };
 
@@ -26,9 +27,11 @@ pub enum Subject {
     ByNetns,
     /// With a filter by port.
     ByPort,
+    /// Somebody else's programs, no filter.
+    Rival(Rival),
 }
 
-/// In the order of the table.
+/// In the order of the table; rivals follow.
 pub const SUBJECTS: [Subject; 4] = [Subject::Empty, Subject::Everything, Subject::ByNetns, Subject::ByPort];
 
 impl Subject {
@@ -39,6 +42,7 @@ impl Subject {
             Self::Everything => "`watch`",
             Self::ByNetns => "`watch --netns …`",
             Self::ByPort => "`watch --port …`",
+            Self::Rival(rival) => rival.name(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Subject {
             Self::Everything => (Mode::Json, Filter::Everything),
             Self::ByNetns => (Mode::Json, Filter::Netns(loader.netns)),
             Self::ByPort => (Mode::Json, Filter::Port(loader.port)),
+            Self::Rival(rival) => (Mode::Rival(rival), Filter::Everything),
         }
     }
 }
@@ -76,20 +81,20 @@ pub struct Kernel {
 
 impl Kernel {
     /// One round: every subject once, the empty program first.
-    pub fn round(&mut self, program: &Path, loader: &mut Loader, timed: Duration) -> Result<()> {
+    pub fn round(&mut self, programs: &Programs, loader: &mut Loader, timed: Duration) -> Result<()> {
         let request = Request { warm: WARM_UP, timed, response: LEAST_RESPONSE };
         let _measuring = Measuring::begin()?;
         let mut empty_ns = f64::NAN;
-        for subject in SUBJECTS {
+        for subject in SUBJECTS.into_iter().chain(programs.rivals.found().map(Subject::Rival)) {
             let (mode, filter) = subject.how(loader);
-            let mut tracer = Tracer::start(program, mode, filter)?;
+            let mut tracer = Tracer::start(programs, mode, filter)?;
             let before = bpf_stats::programs(tracer.pid())?;
             let stretch = loader.run(request)?;
             let runs = bpf_stats::between(&before, &bpf_stats::programs(tracer.pid())?);
             match mode {
-                Mode::Empty => tracer.stop()?,
+                Mode::Empty | Mode::Rival(_) => tracer.stop()?,
                 _ => {
-                    let outcome = tracer.finish()?;
+                    let outcome = tracer.finish(&[loader.port])?;
                     for what in checks::counts(mode, filter, stretch.connections, &outcome) {
                         self.wrong.push(format!("kernel, {}: {what}", subject.name()));
                     }

@@ -18,6 +18,8 @@ mod page;
 pub mod process;
 mod replay;
 pub mod report;
+mod rivals;
+mod scraper;
 mod snapshot;
 mod targets;
 mod throughput;

@@ -1,6 +1,15 @@
-//! What is run beside the load: tcptrace in the ways people use it, and the program that does nothing.
+//! What is run beside the load: tcptrace in the ways people use it, the program that does nothing, and others' tools.
 
-/// One way of running tcptrace.
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use super::rivals::{Rival, Rivals};
+
+/// One way of tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A program that does nothing, on the same tracepoint.
@@ -13,6 +22,10 @@ pub enum Mode {
     Text,
     /// Only counts.
     Summary,
+    /// Metrics, asked for once a second.
+    Export,
+    /// Somebody else's tool, into a file.
+    Rival(Rival),
 }
 
 /// What the filter lets through.
@@ -35,10 +48,17 @@ impl Mode {
             Self::Nowhere => "`watch --format json >/dev/null`",
             Self::Text => "`watch`",
             Self::Summary => "`watch --summary`",
+            Self::Export => "`export`, scraped once a second",
+            Self::Rival(rival) => rival.name(),
         }
     }
 
-    /// What to type after `tcptrace`.
+    /// Whether it is tcptrace, which can be held to its word.
+    pub fn is_ours(self) -> bool {
+        !matches!(self, Self::Empty | Self::Rival(_))
+    }
+
+    /// What to type after `tcptrace`, or after the other tool's name.
     pub fn arguments(self, filter: Filter) -> Vec<String> {
         let mut words = match self {
             Self::Empty => return vec!["attach-empty".to_owned()],
@@ -46,6 +66,12 @@ impl Mode {
             Self::Text => vec!["watch", "--color", "never"],
             // JSON, too: only its last line is of another form, and we can read that one.
             Self::Summary => vec!["watch", "--summary", "--format", "json"],
+            // Any port that is free.
+            Self::Export => vec!["export", "--listen", "127.0.0.1:0"],
+            // Those see the whole machine: they know no namespaces.
+            Self::Rival(rival) => {
+                return rival.arguments(true).iter().copied().map(str::to_owned).collect();
+            }
         };
         let value = match filter {
             Filter::Everything => None,
@@ -56,6 +82,36 @@ impl Mode {
             words.extend([*option, value]);
         }
         words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// Everything that can be run beside the load.
+pub struct Programs {
+    /// Ours.
+    pub tcptrace: PathBuf,
+    /// The others.
+    pub rivals: Rivals,
+}
+
+impl Programs {
+    /// tcptrace, and no rival yet.
+    pub fn new(tcptrace: &Path, rivals: Rivals) -> Self {
+        Self { tcptrace: tcptrace.to_path_buf(), rivals }
+    }
+
+    /// What starts a mode.
+    pub fn command(&self, mode: Mode, filter: Filter) -> Result<Command> {
+        if let Mode::Rival(rival) = mode {
+            return self.rivals.command(rival, true);
+        }
+        let mut command = Command::new(&self.tcptrace);
+        command.args(mode.arguments(filter));
+        Ok(command)
+    }
+
+    /// The modes, and after them every rival that is here.
+    pub fn and_rivals(&self, modes: &[Mode]) -> Vec<Mode> {
+        modes.iter().copied().chain(self.rivals.found().map(Mode::Rival)).collect()
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::rivals;
+
 /// The last bytes of an output: longer than any summary.
 const TAIL: u64 = 64 << 10;
 /// Read at once when lines are counted.
@@ -55,12 +57,35 @@ impl Output {
 
     /// Lines in it. The program that writes to it has ended.
     pub fn lines(&self) -> Result<u64> {
+        self.count(|_| true)
+    }
+
+    /// Lines about any of these ports. The program that writes to it has ended.
+    pub fn lines_about(&self, ports: &[u64]) -> Result<u64> {
+        let ports: Vec<_> = ports.iter().map(|port| port.to_string().into_bytes()).collect();
+        self.count(|line| rivals::is_about(line, &ports))
+    }
+
+    /// Events that it says were lost, all such lines together. The program that writes to it has ended.
+    pub fn lost(&self) -> Result<u64> {
+        let mut lost = 0;
+        self.count(|line| {
+            // Most lines are about events, and long: only this byte is looked for in them.
+            let may_be = line.first().is_some_and(|byte| b"lLW".contains(byte));
+            lost += may_be.then(|| rivals::lost(&String::from_utf8_lossy(line))).flatten().unwrap_or(0);
+            false
+        })?;
+        Ok(lost)
+    }
+
+    fn count(&self, mut counts: impl FnMut(&[u8]) -> bool) -> Result<u64> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(0)).context("a file cannot be read")?;
         let mut reader = BufReader::with_capacity(BLOCK, file);
-        let mut lines = 0;
-        while reader.skip_until(b'\n').context("a file cannot be read")? > 0 {
-            lines += 1;
+        let (mut line, mut lines) = (Vec::new(), 0);
+        while reader.read_until(b'\n', &mut line).context("a file cannot be read")? > 0 {
+            lines += u64::from(counts(&line));
+            line.clear();
         }
         Ok(lines)
     }
@@ -130,5 +155,7 @@ mod tests {
         assert_eq!(output.tail().unwrap(), "one\ntwo\n");
         child.write_all(b"three\n").unwrap();
         assert_eq!((output.len().unwrap(), output.lines().unwrap()), (14, 3));
+        child.write_all(b"lost 7 events on CPU #0\nlost 2 events on CPU #1\n9 127.0.0.1 80\n").unwrap();
+        assert_eq!((output.lost().unwrap(), output.lines_about(&[80, 9]).unwrap()), (9, 1));
     }
 }

@@ -13,10 +13,14 @@ use super::{
     kernel::Kernel,
     load::{LARGER_RESPONSES, LEAST_RESPONSE},
     loader::Loader,
-    machine, page,
+    machine,
+    modes::Programs,
+    page,
     report::{self, Report, Subject},
+    rivals::{Rival, Rivals},
     throughput::{LARGER_MODES, MODES, Throughput},
 };
+use crate::tools::Tools;
 
 const PAGE: &str = "docs/cost.md";
 /// The kernel's measurement is steady: more time would not tell more.
@@ -33,6 +37,9 @@ pub struct Options {
     /// Seconds of load, for each mode in each round
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
+    /// Leave out tcpstates, tcplife and bpftrace, which are otherwise got from Debian's packages
+    #[arg(long)]
+    no_rivals: bool,
     #[command(flatten)]
     common: report::Common,
 }
@@ -63,6 +70,10 @@ pub struct Measured {
     pub kernel: Kernel,
     /// The share of a core that a tracer takes which sees nothing.
     pub idle: f64,
+    /// Versions of the packages that rivals came in.
+    pub versions: Vec<String>,
+    /// Rivals that were not measured, and why.
+    pub skipped: Vec<(Rival, String)>,
 }
 
 impl Measured {
@@ -76,26 +87,30 @@ impl Measured {
 
 /// Measures and writes. Targets that are missed are no failure, wrong counts and lost events are.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    // As whoever types this, so that what is unpacked is theirs; root, who measures, finds it there.
+    let rivals = Rivals::obtain(&Tools::new(), !options.no_rivals);
+    let mut arguments = vec![
+        "--rounds".to_owned(),
+        options.rounds.to_string(),
+        "--seconds".to_owned(),
+        options.seconds.to_string(),
+    ];
+    arguments.extend(options.no_rivals.then(|| "--no-rivals".to_owned()));
     let report = Report {
         task: &["bench", "overhead"],
         page: PAGE,
         why_root: Some(
             "it attaches kernel programs, makes a network namespace, and asks the kernel to measure",
         ),
-        arguments: vec![
-            "--rounds".to_owned(),
-            options.rounds.to_string(),
-            "--seconds".to_owned(),
-            options.seconds.to_string(),
-        ],
+        arguments,
     };
     report.run(&options.common, |subject| {
-        let measured = measure(subject, options, report.command())?;
+        let measured = measure(subject, rivals, options, report.command())?;
         Ok((page::write(&measured)?, measured.wrong()))
     })
 }
 
-fn measure(subject: &Subject, options: &Options, command: String) -> Result<Measured> {
+fn measure(subject: &Subject, rivals: Rivals, options: &Options, command: String) -> Result<Measured> {
     bpf_stats::must_be_off()?;
     let Subject { tools, program, commit } = subject;
     let cores = Cores::choose()?;
@@ -103,15 +118,17 @@ fn measure(subject: &Subject, options: &Options, command: String) -> Result<Meas
     let mut loader = Loader::start(cores)?;
     // What we start from here on inherits this: every tracer. So do we, who only wait.
     cores::pin(cores.tracer)?;
+    let mut programs = Programs::new(program, rivals);
+    programs.try_rivals();
     let timed = Duration::from_secs(u64::from(options.seconds));
-    let mut throughput = Throughput::new(LEAST_RESPONSE, &MODES);
-    let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, &LARGER_MODES));
+    let mut throughput = Throughput::new(LEAST_RESPONSE, programs.and_rivals(&MODES));
+    let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, LARGER_MODES.to_vec()));
     for round in 0..options.rounds {
         eprintln!("throughput, round {} of {}", round + 1, options.rounds);
-        throughput.round(round as usize, program, &mut loader, timed)?;
+        throughput.round(round as usize, &programs, &mut loader, timed)?;
         for throughput in &mut larger {
             eprintln!("  responses of {}", size(throughput.response));
-            throughput.round(round as usize, program, &mut loader, timed)?;
+            throughput.round(round as usize, &programs, &mut loader, timed)?;
         }
     }
     let waits = larger.iter().chain([&throughput]).flat_map(|throughput| &throughput.waited);
@@ -126,10 +143,10 @@ fn measure(subject: &Subject, options: &Options, command: String) -> Result<Meas
     let timed = timed.min(MOST_IN_KERNEL_ROUND);
     for round in 1..=options.rounds {
         eprintln!("kernel, round {round} of {}", options.rounds);
-        kernel.round(program, &mut loader, timed)?;
+        kernel.round(&programs, &mut loader, timed)?;
     }
     eprintln!("a tracer that sees nothing");
-    let idle = idle::measure(program, loader.netns)?;
+    let idle = idle::measure(&programs, loader.netns)?;
     Ok(Measured {
         command,
         version,
@@ -143,5 +160,7 @@ fn measure(subject: &Subject, options: &Options, command: String) -> Result<Meas
         larger: larger.into(),
         kernel,
         idle,
+        versions: programs.rivals.versions,
+        skipped: programs.rivals.skipped,
     })
 }

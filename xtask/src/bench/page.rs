@@ -8,7 +8,7 @@ use super::{
     cores::Apart,
     figures::{Spread, mebibytes, number, size},
     kernel::{SUBJECTS, Subject},
-    load::{LEAST_RESPONSE, REQUEST, TRANSITIONS},
+    load::{ENDS, LEAST_RESPONSE, REQUEST, TRANSITIONS},
     markdown::{row, table, verdict},
     modes::Mode,
     overhead::Measured,
@@ -22,6 +22,7 @@ pub fn write(measured: &Measured) -> Result<String> {
     verdict(&mut page, &targets::rows(measured)?);
     throughput(&mut page, measured)?;
     larger(&mut page, measured)?;
+    rivals(&mut page, measured)?;
     kernel(&mut page, measured)?;
     tracer(&mut page, measured)?;
     method(&mut page, measured)?;
@@ -57,7 +58,7 @@ fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
     table(page, "Throughput, where connections do nothing but open and close", &header);
     let alone = Spread::of(figures.untraced.iter().copied())?;
     row(page, &["nothing", &alone.show(0, ""), "", "", ""]);
-    for mode in MODES {
+    for mode in MODES.into_iter().chain(figures.rivals()) {
         let rate = Spread::of(figures.of(mode).map(|run| run.rate))?.show(0, "");
         let kept = Spread::of(figures.of(mode).map(|run| run.kept * 100.0))?.show(1, "%");
         let clock = Spread::of(figures.of(mode).map(|run| run.kept_by_the_clock * 100.0))?.show(1, "%");
@@ -86,6 +87,69 @@ fn throughput(page: &mut String, measured: &Measured) -> Result<()> {
         number(budget_ns, 0),
     );
     Ok(())
+}
+
+/// Other tools in the same rounds.
+fn rivals(page: &mut String, measured: &Measured) -> Result<()> {
+    let header = [
+        "beside the load",
+        "kept",
+        "longer by, a transition",
+        "in its programs, a transition",
+        "CPU time, 1M connections",
+        "lines printed, of those owed",
+        "says it lost",
+    ];
+    table(page, "Beside other tools", &header);
+    let figures = &measured.throughput;
+    let ours = [Mode::Json, Mode::Text, Mode::Summary, Mode::Export];
+    for mode in ours.into_iter().chain(figures.rivals()) {
+        let subject = if let Mode::Rival(rival) = mode { Subject::Rival(rival) } else { Subject::Everything };
+        let kept = Spread::of(figures.of(mode).map(|run| run.kept * 100.0))?.show(1, "%");
+        let added = Spread::of(figures.of(mode).map(|run| run.added_ns))?.show(0, "ns");
+        let kernel = Spread::of(measured.kernel.of(subject).map(|cost| cost.all_ns))?.show(0, "ns");
+        let cpu = Spread::of(figures.taken(mode).map(|taken| taken.cpu_connections))?.show(1, "s");
+        let printed = Spread::of(figures.taken(mode).filter_map(|taken| taken.printed));
+        let printed = printed.map_or_else(|_| "prints none".to_owned(), share_of);
+        let lost = Spread::of(figures.taken(mode).map(|taken| taken.lost as f64))?.show(0, "");
+        row(page, &[mode.name(), &kept, &added, &kernel, &cpu, &printed, &lost]);
+    }
+    let _ = write!(
+        page,
+        "\nIn the same rounds, all of them. Others' tools print into a file, too; they see the whole machine, and only \
+         lines about the load are counted: {TRANSITIONS} for a connection, or {ENDS} of `tcplife`. What they lost stands in \
+         their own words beside what is missing. *In its programs* is what the kernel counts (`kernel.bpf_stats_enabled`): \
+         for a classic tracepoint, which is what others use, the kernel does more around the program, and to wake a reader \
+         for every event costs the load, too: *longer by* has all of it.\n\n"
+    );
+    for mode in figures.rivals() {
+        if let Mode::Rival(rival) = mode {
+            let words = rival.arguments(true).iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ");
+            let name = rival.name().split(' ').next().unwrap_or_default().trim_matches('`');
+            let _ = writeln!(page, "- {}: `{}`", rival.name(), format!("{name} {words}").trim());
+        }
+    }
+    if !measured.versions.is_empty() {
+        let _ = writeln!(
+            page,
+            "- from Debian's packages, with the libraries they need: {}",
+            measured.versions.join(", ")
+        );
+    }
+    for (rival, why) in &measured.skipped {
+        let _ = writeln!(page, "- {} ({}) was not measured: {why}", rival.name(), rival.package());
+    }
+    Ok(())
+}
+
+/// As a shell wants it.
+fn shell(word: &str) -> String {
+    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
+}
+
+/// A share, in percent.
+fn share_of(share: Spread) -> String {
+    Spread { median: share.median * 100.0, min: share.min * 100.0, max: share.max * 100.0 }.show(2, "%")
 }
 
 /// The same beside connections that carry something, as most do.

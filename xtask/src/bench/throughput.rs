@@ -1,22 +1,23 @@
 //! How much of the load's throughput is left beside tcptrace, and what tcptrace takes on its own core meanwhile.
 //! Each traced stretch stands between two untraced ones, and is compared with those alone: the machine drifts.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::{
     checks,
-    load::{EVENTS, TRANSITIONS},
+    load::{ENDS, EVENTS, TRANSITIONS},
     loader::{Loader, Request, Stretch, WARM_UP},
-    modes::{Filter, Mode},
+    modes::{Filter, Mode, Programs},
     process::Memory,
     tracer::{Outcome, Tracer},
 };
 
 /// What is compared with nothing beside the load that does almost nothing but open and close, in the order of the
-/// tables.
-pub const MODES: [Mode; 5] = [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary];
+/// tables; rivals follow.
+pub const MODES: [Mode; 6] =
+    [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary, Mode::Export];
 
 /// What is compared beside connections that carry more.
 pub const LARGER_MODES: [Mode; 2] = [Mode::Empty, Mode::Json];
@@ -47,8 +48,12 @@ pub struct Taken {
     pub bytes: f64,
     /// At the end.
     pub memory: Memory,
-    /// Missing events.
+    /// Seconds of CPU time per million connections.
+    pub cpu_connections: f64,
+    /// Missing events, as it says itself.
     pub lost: u64,
+    /// The lines it printed, as a share of those that it owes; nothing where it owes none.
+    pub printed: Option<f64>,
 }
 
 /// All rounds of one load.
@@ -56,7 +61,7 @@ pub struct Throughput {
     /// Bytes of the response of each connection.
     pub response: u64,
     /// What it is compared beside.
-    modes: &'static [Mode],
+    modes: Vec<Mode>,
     /// Connections a second without any tracer, of the time in which the load had its core.
     pub untraced: Vec<f64>,
     /// The share of its time that the load did not get its core, in every stretch.
@@ -71,7 +76,7 @@ pub struct Throughput {
 
 impl Throughput {
     /// Nothing measured yet.
-    pub fn new(response: u64, modes: &'static [Mode]) -> Self {
+    pub fn new(response: u64, modes: Vec<Mode>) -> Self {
         let (untraced, waited, runs, wrong) = Default::default();
         Self { response, modes, untraced, waited, connections: 0, runs, wrong }
     }
@@ -81,25 +86,28 @@ impl Throughput {
     pub fn round(
         &mut self,
         number: usize,
-        program: &Path,
+        programs: &Programs,
         loader: &mut Loader,
         timed: Duration,
     ) -> Result<()> {
         let request = Request { warm: WARM_UP, timed, response: self.response };
         let mut before = self.untraced(loader, request)?;
-        for mode in (0..self.modes.len()).map(|index| self.modes[(index + number) % self.modes.len()]) {
+        let order = (0..self.modes.len()).map(|index| self.modes[(index + number) % self.modes.len()]);
+        for mode in order.collect::<Vec<_>>() {
             let filter = Filter::Netns(loader.netns);
-            let mut tracer = Tracer::start(program, mode, filter)?;
+            let mut tracer = Tracer::start(programs, mode, filter)?;
             let start_up = tracer.start_up;
             let stretch = loader.run(request)?;
             let taken = match mode {
                 Mode::Empty => tracer.stop().map(|()| None)?,
                 _ => {
-                    let outcome = tracer.finish()?;
-                    for what in checks::counts(mode, filter, stretch.connections, &outcome) {
-                        self.wrong.push(format!("round {}: {what}", number + 1));
+                    let outcome = tracer.finish(&[loader.port])?;
+                    if mode.is_ours() {
+                        for what in checks::counts(mode, filter, stretch.connections, &outcome) {
+                            self.wrong.push(format!("round {}: {what}", number + 1));
+                        }
                     }
-                    Some(taken(&stretch, &outcome))
+                    Some(taken(mode, &stretch, &outcome))
                 }
             };
             let after = self.untraced(loader, request)?;
@@ -120,6 +128,11 @@ impl Throughput {
             before = after;
         }
         Ok(())
+    }
+
+    /// The rivals among what it is compared beside.
+    pub fn rivals(&self) -> impl Iterator<Item = Mode> {
+        self.modes.iter().copied().filter(|mode| matches!(mode, Mode::Rival(_)))
     }
 
     /// The runs of one mode.
@@ -145,12 +158,26 @@ impl Throughput {
     }
 }
 
-fn taken(stretch: &Stretch, outcome: &Outcome) -> Taken {
+/// Lines that a mode owes for each connection.
+fn owed(mode: Mode) -> Option<u64> {
+    match mode {
+        // With the end of each socket.
+        Mode::Json | Mode::Text => Some(TRANSITIONS + ENDS),
+        Mode::Rival(rival) => Some(rival.lines()),
+        _ => None,
+    }
+}
+
+fn taken(mode: Mode, stretch: &Stretch, outcome: &Outcome) -> Taken {
     let events = (stretch.connections * EVENTS) as f64;
+    let owed = owed(mode).map(|lines| (stretch.connections * lines) as f64);
     Taken {
         cpu: outcome.cpu.as_secs_f64() * 1e6 / events,
         bytes: outcome.bytes as f64 / events,
         memory: outcome.memory,
-        lost: outcome.summary.map_or(0, |summary| summary.lost),
+        cpu_connections: outcome.cpu.as_secs_f64() * 1e6 / stretch.connections as f64,
+        lost: outcome.summary.map_or(outcome.said_lost, |summary| summary.lost),
+        // Ours has a few lines more: the first and the last, and the sockets it found at its beginning.
+        printed: owed.map(|owed| (outcome.lines as f64 / owed).min(1.0)),
     }
 }

@@ -1,8 +1,7 @@
-//! One run of tcptrace: started, ready, measured, stopped, and what it said in the end.
+//! One run of a tracer: started, ready, measured, stopped, and what it said in the end.
 
 use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,9 +14,10 @@ use nix::{
 
 use super::{
     bpf_stats,
-    modes::{Filter, Mode},
+    modes::{Filter, Mode, Programs},
     output::{Output, Summary},
     process::{Memory, cpu_clock, end_with_us, ends_within},
+    scraper::Scraper,
 };
 
 /// How long it may take to attach, and to end.
@@ -30,12 +30,13 @@ const LOOK: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_millis(100);
 const IDLE_CPU: Duration = Duration::from_millis(2);
 
-/// A tcptrace that is attached. Dropping it stops it.
+/// A tracer that is attached. Dropping it stops it.
 pub struct Tracer {
     mode: Mode,
     child: Child,
     out: Output,
     complaints: Output,
+    scraper: Option<Scraper>,
     /// From its start to its first words.
     pub start_up: Duration,
     /// CPU time when it was ready.
@@ -45,11 +46,13 @@ pub struct Tracer {
 /// What a run of it cost, and what it counted.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its own counts; gone with its output where that is thrown away.
+    /// Its own counts; gone with its output where that is thrown away. Others have none.
     pub summary: Option<Summary>,
+    /// Events that another tool says it lost.
+    pub said_lost: u64,
     /// What it said on standard error.
     pub complaints: String,
-    /// Lines it wrote.
+    /// Lines it wrote; another tool, which sees the whole machine: those about the load.
     pub lines: u64,
     /// Bytes it wrote.
     pub bytes: u64,
@@ -61,17 +64,17 @@ pub struct Outcome {
 
 impl Tracer {
     /// Starts it and waits until it traces.
-    pub fn start(program: &Path, mode: Mode, filter: Filter) -> Result<Self> {
+    pub fn start(programs: &Programs, mode: Mode, filter: Filter) -> Result<Self> {
         let (out, complaints) = (Output::new()?, Output::new()?);
-        let mut command = Command::new(program);
-        command.args(mode.arguments(filter)).stdin(Stdio::null());
+        let mut command = programs.command(mode, filter)?;
+        command.stdin(Stdio::null());
         let stdout = if mode == Mode::Nowhere { Stdio::null() } else { out.for_child()?.into() };
         command.stdout(stdout).stderr(complaints.for_child()?);
         end_with_us(&mut command, Signal::SIGINT);
         let start = Instant::now();
-        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let mut tracer =
-            Self { mode, child, out, complaints, start_up: Duration::ZERO, ready: Duration::ZERO };
+        let child = command.spawn().with_context(|| format!("cannot start {}", mode.name()))?;
+        let (start_up, ready) = Default::default();
+        let mut tracer = Self { mode, child, out, complaints, scraper: None, start_up, ready };
         while !tracer.is_ready()? {
             tracer.must_run()?;
             if start.elapsed() > PATIENCE {
@@ -80,8 +83,13 @@ impl Tracer {
             thread::sleep(LOOK);
         }
         tracer.start_up = start.elapsed();
-        if mode == Mode::Nowhere {
-            tracer.catch_up()?;
+        match mode {
+            Mode::Nowhere | Mode::Rival(_) => tracer.catch_up()?,
+            Mode::Export => {
+                let said = tracer.complaints.tail()?;
+                tracer.scraper = Scraper::address(&said).map(Scraper::start);
+            }
+            _ => {}
         }
         tracer.ready = cpu_clock(tracer.pid())?;
         Ok(tracer)
@@ -92,18 +100,24 @@ impl Tracer {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Waits until it has written all there was, stops it, and reads its summary.
-    pub fn finish(mut self) -> Result<Outcome> {
+    /// Waits until it has written all there was, stops it, and reads what it counted. `ports`: where the load listened.
+    pub fn finish(mut self, ports: &[u64]) -> Result<Outcome> {
         self.catch_up()?;
         let cpu = cpu_clock(self.pid())?.saturating_sub(self.ready);
         let memory = Memory::of(self.pid())?;
+        let scraped = self.scraper.take().map(Scraper::finish).transpose()?;
         self.stop()?;
         let summary = match self.mode {
-            Mode::Nowhere => None,
+            Mode::Nowhere | Mode::Rival(_) => None,
+            Mode::Export => scraped,
             _ => Some(Summary::parse(&self.out.tail()?)?),
         };
+        let (said_lost, lines) = match self.mode {
+            Mode::Rival(_) => (self.complaints.lost()? + self.out.lost()?, self.out.lines_about(ports)?),
+            _ => (0, self.out.lines()?),
+        };
         let complaints = self.complaints.tail()?;
-        Ok(Outcome { summary, complaints, lines: self.out.lines()?, bytes: self.out.len()?, cpu, memory })
+        Ok(Outcome { summary, said_lost, complaints, lines, bytes: self.out.len()?, cpu, memory })
     }
 
     /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
@@ -124,11 +138,12 @@ impl Tracer {
 
     /// Stops it as Ctrl-C does.
     pub fn stop(&mut self) -> Result<()> {
-        kill(self.pid(), Signal::SIGINT).context("tcptrace cannot be stopped")?;
+        kill(self.pid(), Signal::SIGINT)
+            .with_context(|| format!("{} cannot be stopped", self.mode.name()))?;
         if !ends_within(&self.child, PATIENCE)? {
             return Err(self.failure("did not stop"));
         }
-        match self.child.wait().context("tcptrace cannot be waited for")? {
+        match self.child.wait().context("a tracer cannot be waited for")? {
             status if status.success() => Ok(()),
             status => Err(self.failure(&format!("failed ({status})"))),
         }
@@ -137,14 +152,15 @@ impl Tracer {
     fn is_ready(&self) -> Result<bool> {
         match self.mode {
             Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line.ends_with("attached"))),
-            // It cannot tell. When it has its programs and has come to rest, it has attached them.
-            Mode::Nowhere => Ok(!bpf_stats::programs(self.pid())?.is_empty()),
+            // They cannot tell. When one has its programs and has come to rest, it has attached them.
+            Mode::Nowhere | Mode::Rival(_) => Ok(!bpf_stats::programs(self.pid())?.is_empty()),
+            Mode::Export => Ok(Scraper::address(&self.complaints.tail()?).is_some()),
             _ => Ok(self.out.len()? > 0),
         }
     }
 
     fn must_run(&mut self) -> Result<()> {
-        match self.child.try_wait().context("tcptrace cannot be waited for")? {
+        match self.child.try_wait().context("a tracer cannot be waited for")? {
             Some(status) => Err(self.failure(&format!("ended early ({status})"))),
             None => Ok(()),
         }
@@ -152,8 +168,19 @@ impl Tracer {
 
     fn failure(&self, what: &str) -> anyhow::Error {
         let said = self.complaints.tail().unwrap_or_default();
-        let name = self.mode.arguments(Filter::Everything).join(" ");
-        anyhow::anyhow!("tcptrace {name} {what}; it said:\n{}", said.trim())
+        anyhow::anyhow!("{} {what}; it said:\n{}", self.mode.name(), said.trim())
+    }
+}
+
+impl Programs {
+    /// Keeps the rivals that start here, by trying each.
+    pub fn try_rivals(&mut self) {
+        for rival in self.rivals.found().collect::<Vec<_>>() {
+            let started = Tracer::start(self, Mode::Rival(rival), Filter::Everything);
+            if let Err(error) = started.and_then(|mut tracer| tracer.stop()) {
+                self.rivals.skip(rival, &error);
+            }
+        }
     }
 }
 

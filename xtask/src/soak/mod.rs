@@ -6,7 +6,7 @@ mod compare;
 mod disturb;
 pub mod load;
 mod page;
-mod scrape;
+pub mod scrape;
 mod space;
 mod subject;
 mod worker;
