@@ -82,7 +82,7 @@ pub struct Kernel {
 impl Kernel {
     /// One round: every subject once, the empty program first.
     pub fn round(&mut self, programs: &Programs, loader: &mut Loader, timed: Duration) -> Result<()> {
-        let request = Request { warm: WARM_UP, timed, response: LEAST_RESPONSE };
+        let request = Request { warm: WARM_UP, timed, response: LEAST_RESPONSE, pace: 0 };
         let _measuring = Measuring::begin()?;
         let mut empty_ns = f64::NAN;
         for subject in SUBJECTS.into_iter().chain(programs.rivals.found().map(Subject::Rival)) {

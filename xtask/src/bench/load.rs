@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use nix::sys::{prctl, signal::Signal};
+use nix::{
+    sys::{prctl, signal::Signal},
+    time::{ClockId, clock_gettime},
+};
 use serde_json::json;
 
 use super::{cores, loader::Request, loopback};
@@ -33,6 +36,8 @@ pub const EVENTS: u64 = TRANSITIONS + ENDS;
 pub const ENDS: u64 = 2;
 /// Connections between two looks at the clock.
 const BATCH: u64 = 16;
+/// Up to this pace, in connections a second, the beginning of each is noted.
+const SLOW: u64 = 1000;
 /// How long the last connections may take to be gone.
 const LAST_CLOSES: Duration = Duration::from_secs(5);
 
@@ -54,10 +59,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     println!("{}", json!({ "netns": netns, "port": load.address.port() }));
     for line in io::stdin().lock().lines() {
         let request = Request::parse(&line?)?;
-        let warm = load.run_for(request.warm, request.response)?;
+        let (warm, _) = load.run_for(request.warm, &request)?;
         let before = Waits::read(options.core);
         let start = Instant::now();
-        let timed = load.run_for(request.timed, request.response)?;
+        let (timed, begun) = load.run_for(request.timed, &request)?;
         let elapsed = start.elapsed();
         let after = Waits::read(options.core);
         load.wait_for_last_closes()?;
@@ -67,6 +72,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             "timed_ns": elapsed.as_nanos() as u64,
             "waited_ns": after.queued_ns.saturating_sub(before.queued_ns),
             "stolen_ticks": after.stolen_ticks.saturating_sub(before.stolen_ticks),
+            "begun": begun,
         });
         println!("{answer}");
     }
@@ -85,16 +91,27 @@ impl Load {
         Ok(Self { listener, address })
     }
 
-    fn run_for(&self, time: Duration, response: u64) -> Result<u64> {
+    /// How many it made, and when each began, if that is noted.
+    fn run_for(&self, time: Duration, request: &Request) -> Result<(u64, Vec<u64>)> {
         let start = Instant::now();
-        let mut connections = 0;
+        let (mut connections, mut begun, mut due) = (0, Vec::new(), Duration::ZERO);
         while start.elapsed() < time {
-            for _ in 0..BATCH {
-                self.connection(response).context("a connection of the load failed")?;
+            let batch = if request.pace == 0 { BATCH } else { 1 };
+            if request.pace > 0 {
+                // Not in step with anybody's timer.
+                due += Duration::from_secs_f64((0.5 + fastrand::f64()) / request.pace as f64);
+                // Who is late does not wait, until it is where it should be.
+                thread::sleep(due.saturating_sub(start.elapsed()));
+                if request.pace <= SLOW {
+                    begun.push(boot_time_ns()?);
+                }
             }
-            connections += BATCH;
+            for _ in 0..batch {
+                self.connection(request.response).context("a connection of the load failed")?;
+            }
+            connections += batch;
         }
-        Ok(connections)
+        Ok((connections, begun))
     }
 
     /// Nothing here ever waits: on loopback a segment has arrived before the call that sent it returns.
@@ -130,6 +147,12 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// The clock that events have their times of.
+pub fn boot_time_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).context("there is no boot-time clock")?;
+    Ok(u64::try_from(Duration::from(now).as_nanos())?)
 }
 
 /// TCP sockets of this namespace, the listener included.

@@ -23,26 +23,29 @@ pub struct Request {
     pub timed: Duration,
     /// Bytes of the response of each connection.
     pub response: u64,
+    /// Connections a second; 0: as many as there is time for.
+    pub pace: u64,
 }
 
 impl Request {
     fn line(&self) -> String {
-        format!("{} {} {}\n", self.warm.as_millis(), self.timed.as_millis(), self.response)
+        let [warm, timed] = [self.warm, self.timed].map(|time| time.as_millis());
+        format!("{warm} {timed} {} {}\n", self.response, self.pace)
     }
 
     /// As [`Loader::run`] writes it.
     pub fn parse(line: &str) -> Result<Self> {
         let numbers: Option<Vec<u64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
-        let Some([warm, timed, response]) = numbers.as_deref() else {
-            bail!("the load was asked for {line:?}, which is not three numbers");
+        let Some([warm, timed, response, pace]) = numbers.as_deref() else {
+            bail!("the load was asked for {line:?}, which is not four numbers");
         };
         let [warm, timed] = [warm, timed].map(|ms| Duration::from_millis(*ms));
-        Ok(Self { warm, timed, response: *response })
+        Ok(Self { warm, timed, response: *response, pace: *pace })
     }
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Stretch {
     /// All connections, those before the clock started included.
     pub connections: u64,
@@ -53,6 +56,8 @@ pub struct Stretch {
     pub rate: f64,
     /// The share of the time that the load waited for its core, because of others there or on the host.
     pub waited: f64,
+    /// When each connection began, in nanoseconds of the boot-time clock; of those that come slowly only.
+    pub begun: Vec<u64>,
 }
 
 /// A running load. Dropping it ends it.
@@ -88,15 +93,26 @@ impl Loader {
 
     /// Runs one stretch. When this returns, every connection of it is closed.
     pub fn run(&mut self, request: Request) -> Result<Stretch> {
+        self.ask(request)?;
+        self.ran()
+    }
+
+    /// Has it begin a stretch.
+    pub fn ask(&mut self, request: Request) -> Result<()> {
         let pipe = self.requests.as_mut().context("the load has ended")?;
-        pipe.write_all(request.line().as_bytes()).context("the load has ended")?;
+        pipe.write_all(request.line().as_bytes()).context("the load has ended")
+    }
+
+    /// What came of the stretch that it was asked for; waits for its end.
+    pub fn ran(&mut self) -> Result<Stretch> {
         let answer = self.answer()?;
         let ns = number(&answer, "timed_ns")? as f64;
         let stolen_ns = number(&answer, "stolen_ticks")? as f64 * super::process::tick_ns();
         let waited = (number(&answer, "waited_ns")? as f64 + stolen_ns) / ns;
         let by_the_clock = number(&answer, "timed")? as f64 * 1e9 / ns;
         let rate = if self.cores.apart == Apart::Same { by_the_clock } else { by_the_clock / (1.0 - waited) };
-        Ok(Stretch { connections: number(&answer, "connections")?, by_the_clock, rate, waited })
+        let begun = answer["begun"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        Ok(Stretch { connections: number(&answer, "connections")?, by_the_clock, rate, waited, begun })
     }
 
     fn answer(&mut self) -> Result<Value> {
@@ -126,8 +142,8 @@ mod tests {
     #[test]
     fn a_request_is_understood_as_it_was_meant() {
         let (warm, timed) = (Duration::from_millis(200), Duration::from_secs(3));
-        let request = Request { warm, timed, response: 65_536 };
+        let request = Request { warm, timed, response: 65_536, pace: 10 };
         assert_eq!(Request::parse(request.line().trim_end()).unwrap(), request);
-        assert!(Request::parse("200 3").is_err() && Request::parse("now 3 4").is_err());
+        assert!(Request::parse("200 3 4").is_err() && Request::parse("now 3 4 0").is_err());
     }
 }

@@ -6,6 +6,7 @@ mod cores;
 pub mod figures;
 mod idle;
 mod kernel;
+mod latency;
 mod load;
 mod loader;
 pub mod loopback;
@@ -42,6 +43,8 @@ pub struct Options {
 enum What {
     /// Run a connect/request/close load without and with tcptrace, and write docs/cost.md
     Overhead(overhead::Options),
+    /// Time how long an event takes to be a line that somebody reads, and write docs/latency.md
+    Latency(latency::Options),
     /// Time how long every socket takes, ours beside ss, and write docs/snapshot.md
     Snapshot(snapshot::Options),
     /// Replay recordings of crowds: events a second, and memory as flows grow; writes docs/replay-cost.md
@@ -58,6 +61,7 @@ enum What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Overhead(options) => overhead::run(options),
+        What::Latency(options) => latency::run(options),
         What::Snapshot(options) => snapshot::run(options),
         What::Replay(options) => replay::run(options),
         What::Load(options) => load::run(options),

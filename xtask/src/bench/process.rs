@@ -7,7 +7,8 @@ use std::{
         unix::process::CommandExt as _,
     },
     process::{Child, Command},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -80,6 +81,25 @@ pub fn ends_within(child: &Child, most: Duration) -> Result<bool> {
     let timeout = PollTimeout::try_from(most.as_millis()).unwrap_or(PollTimeout::MAX);
     let mut watched = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     Ok(poll(&mut watched, timeout).context("a process cannot be watched (poll)")? > 0)
+}
+
+/// It rests when it took less than `IDLE_CPU` of a core in `QUIET`: several periods of most timers.
+const QUIET: Duration = Duration::from_millis(100);
+const IDLE_CPU: Duration = Duration::from_millis(2);
+
+/// Waits until a process rests, or for `most`, where others keep it busy.
+pub fn wait_for_rest(pid: Pid, most: Duration) -> Result<()> {
+    let start = Instant::now();
+    let mut before = cpu_clock(pid)?;
+    while start.elapsed() < most {
+        thread::sleep(QUIET);
+        let now = cpu_clock(pid)?;
+        if now.saturating_sub(before) < IDLE_CPU {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 /// The length of a clock tick, in which `/proc` counts.

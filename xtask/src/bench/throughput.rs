@@ -90,7 +90,7 @@ impl Throughput {
         loader: &mut Loader,
         timed: Duration,
     ) -> Result<()> {
-        let request = Request { warm: WARM_UP, timed, response: self.response };
+        let request = Request { warm: WARM_UP, timed, response: self.response, pace: 0 };
         let mut before = self.untraced(loader, request)?;
         let order = (0..self.modes.len()).map(|index| self.modes[(index + number) % self.modes.len()]);
         for mode in order.collect::<Vec<_>>() {

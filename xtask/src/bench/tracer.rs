@@ -16,7 +16,7 @@ use super::{
     bpf_stats,
     modes::{Filter, Mode, Programs},
     output::{Output, Summary},
-    process::{Memory, cpu_clock, end_with_us, ends_within},
+    process::{Memory, cpu_clock, end_with_us, ends_within, wait_for_rest},
     scraper::Scraper,
 };
 
@@ -26,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST_CATCHING_UP: Duration = Duration::from_secs(5);
 /// Between two looks at whether it is ready; start-up is known to that precision.
 const LOOK: Duration = Duration::from_millis(1);
-/// It has caught up when it took less than `IDLE_CPU` of a core in `QUIET`: several of its timer's periods.
-const QUIET: Duration = Duration::from_millis(100);
-const IDLE_CPU: Duration = Duration::from_millis(2);
 
 /// A tracer that is attached. Dropping it stops it.
 pub struct Tracer {
@@ -122,18 +119,8 @@ impl Tracer {
 
     /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
     pub fn catch_up(&mut self) -> Result<()> {
-        let start = Instant::now();
-        let mut before = cpu_clock(self.pid())?;
-        while start.elapsed() < MOST_CATCHING_UP {
-            thread::sleep(QUIET);
-            self.must_run()?;
-            let now = cpu_clock(self.pid())?;
-            if now.saturating_sub(before) < IDLE_CPU {
-                break;
-            }
-            before = now;
-        }
-        Ok(())
+        wait_for_rest(self.pid(), MOST_CATCHING_UP)?;
+        self.must_run()
     }
 
     /// Stops it as Ctrl-C does.
