@@ -10,6 +10,7 @@ mod latency;
 mod load;
 mod loader;
 pub mod loopback;
+mod loss;
 pub mod machine;
 pub mod markdown;
 mod modes;
@@ -43,6 +44,8 @@ pub struct Options {
 enum What {
     /// Run a connect/request/close load without and with tcptrace, and write docs/cost.md
     Overhead(overhead::Options),
+    /// Find the rate of events up to which nothing is lost, and what is said of the lost; writes docs/loss.md
+    Loss(loss::Options),
     /// Time how long an event takes to be a line that somebody reads, and write docs/latency.md
     Latency(latency::Options),
     /// Time how long every socket takes, ours beside ss, and write docs/snapshot.md
@@ -61,6 +64,7 @@ enum What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Overhead(options) => overhead::run(options),
+        What::Loss(options) => loss::run(options),
         What::Latency(options) => latency::run(options),
         What::Snapshot(options) => snapshot::run(options),
         What::Replay(options) => replay::run(options),

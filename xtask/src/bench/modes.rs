@@ -16,6 +16,8 @@ pub enum Mode {
     Empty,
     /// Every event as JSON, into a file.
     Json,
+    /// The same, with a ring that is too small.
+    SmallRing,
     /// Every event as JSON, thrown away: what is left is nearly only tcptrace's own work, without the kernel's.
     Nowhere,
     /// Every event as a line for people, into a file.
@@ -35,6 +37,8 @@ pub enum Filter {
     Everything,
     /// The load's namespace: exactly the load.
     Netns(u64),
+    /// Those of two loads.
+    Both([u64; 2]),
     /// This port.
     Port(u64),
 }
@@ -45,6 +49,7 @@ impl Mode {
         match self {
             Self::Empty => "a program that does nothing",
             Self::Json => "`watch --format json`",
+            Self::SmallRing => "`watch --format json --ring-size 64KiB`",
             Self::Nowhere => "`watch --format json >/dev/null`",
             Self::Text => "`watch`",
             Self::Summary => "`watch --summary`",
@@ -60,9 +65,10 @@ impl Mode {
 
     /// What to type after `tcptrace`, or after the other tool's name.
     pub fn arguments(self, filter: Filter) -> Vec<String> {
-        let mut words = match self {
+        let words = match self {
             Self::Empty => return vec!["attach-empty".to_owned()],
             Self::Json | Self::Nowhere => vec!["watch", "--format", "json"],
+            Self::SmallRing => vec!["watch", "--format", "json", "--ring-size", "64KiB"],
             Self::Text => vec!["watch", "--color", "never"],
             // JSON, too: only its last line is of another form, and we can read that one.
             Self::Summary => vec!["watch", "--summary", "--format", "json"],
@@ -73,15 +79,14 @@ impl Mode {
                 return rival.arguments(true).iter().copied().map(str::to_owned).collect();
             }
         };
-        let value = match filter {
-            Filter::Everything => None,
-            Filter::Netns(inode) => Some(("--netns", format!("net:[{inode}]"))),
-            Filter::Port(port) => Some(("--port", port.to_string())),
+        let netns = |inode: u64| ["--netns".to_owned(), format!("net:[{inode}]")];
+        let filter = match filter {
+            Filter::Everything => Vec::new(),
+            Filter::Netns(inode) => netns(inode).to_vec(),
+            Filter::Both(inodes) => inodes.map(netns).concat(),
+            Filter::Port(port) => vec!["--port".to_owned(), port.to_string()],
         };
-        if let Some((option, value)) = &value {
-            words.extend([*option, value]);
-        }
-        words.into_iter().map(str::to_owned).collect()
+        words.into_iter().map(str::to_owned).chain(filter).collect()
     }
 }
 
@@ -125,5 +130,7 @@ mod tests {
         assert_eq!(words.join(" "), "watch --format json --netns net:[4026531840]");
         assert_eq!(Mode::Text.arguments(Filter::Everything).join(" "), "watch --color never");
         assert_eq!(Mode::Empty.arguments(Filter::Port(1)), ["attach-empty"]);
+        let both = Mode::Text.arguments(Filter::Both([1, 2])).join(" ");
+        assert_eq!(both, "watch --color never --netns net:[1] --netns net:[2]");
     }
 }

@@ -41,6 +41,11 @@ impl Output {
         self.0.try_clone().context("a file cannot be shared with a program")
     }
 
+    /// The same file.
+    pub fn share(&self) -> Result<Self> {
+        self.for_child().map(Self)
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> Result<u64> {
         Ok(self.0.metadata().context("a file cannot be looked at")?.len())
@@ -78,7 +83,8 @@ impl Output {
         Ok(lost)
     }
 
-    fn count(&self, mut counts: impl FnMut(&[u8]) -> bool) -> Result<u64> {
+    /// Lines that count. The program that writes to it has ended.
+    pub fn count(&self, mut counts: impl FnMut(&[u8]) -> bool) -> Result<u64> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(0)).context("a file cannot be read")?;
         let mut reader = BufReader::with_capacity(BLOCK, file);
@@ -100,6 +106,8 @@ pub struct Summary {
     pub lost: u64,
     /// Connections judged; text has them by cause only.
     pub closes: Option<u64>,
+    /// State changes that are missing from the output; JSON only.
+    pub lost_transitions: Option<u64>,
 }
 
 impl Summary {
@@ -121,13 +129,15 @@ fn from_json(line: &str) -> Option<Summary> {
         transitions: value["transitions"].as_u64()?,
         lost: value["lost"].as_u64()?,
         closes: Some(causes.values().filter_map(Value::as_u64).sum()),
+        // What was not lost is not named.
+        lost_transitions: Some(value["lost_by_kind"]["transition"].as_u64().unwrap_or(0)),
     })
 }
 
 fn from_text(tail: &str) -> Option<Summary> {
     let transitions = tail.lines().find_map(|line| line.split_once(" transitions in ")?.0.parse().ok())?;
     let lost = tail.lines().find_map(|line| line.strip_prefix("lost ")?.split(' ').next()?.parse().ok())?;
-    Some(Summary { transitions, lost, closes: None })
+    Some(Summary { transitions, lost, closes: None, lost_transitions: None })
 }
 
 #[cfg(test)]
@@ -138,11 +148,13 @@ mod tests {
 
     #[test]
     fn both_kinds_of_summary_are_read() {
-        let json = "{\"type\":\"start\"}\n{\"type\":\"summary\",\"transitions\":30,\"lost\":2,\"causes\":{\"orderly\":5,\"refused\":1}}\n";
-        assert_eq!(Summary::parse(json).unwrap(), Summary { transitions: 30, lost: 2, closes: Some(6) });
+        let json = "{\"type\":\"start\"}\n{\"type\":\"summary\",\"transitions\":30,\"lost\":2,\"lost_by_kind\":{\"transition\":1},\"causes\":{\"orderly\":5,\"refused\":1}}\n";
+        let summary = Summary { transitions: 30, lost: 2, closes: Some(6), lost_transitions: Some(1) };
+        assert_eq!(Summary::parse(json).unwrap(), summary);
         let text =
             "12:00:00.000 …\n\n30 transitions in 1.00 s, 0 retransmitted\nlost 0\n  CLOSE -> SYN_SENT 3\n";
-        assert_eq!(Summary::parse(text).unwrap(), Summary { transitions: 30, lost: 0, closes: None });
+        let summary = Summary { transitions: 30, lost: 0, closes: None, lost_transitions: None };
+        assert_eq!(Summary::parse(text).unwrap(), summary);
         assert!(Summary::parse("{\"type\":\"start\"}\n").is_err());
         assert!(Summary::parse("").is_err());
     }

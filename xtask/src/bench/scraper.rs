@@ -54,6 +54,7 @@ impl Scraper {
             transitions: sum("tcptrace_transitions_total"),
             lost: sum("tcptrace_lost_events_total"),
             closes: Some(sum("tcptrace_closes_total")),
+            lost_transitions: None,
         })
     }
 }

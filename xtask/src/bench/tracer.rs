@@ -41,12 +41,13 @@ pub struct Tracer {
 }
 
 /// What a run of it cost, and what it counted.
-#[derive(Clone, Debug)]
 pub struct Outcome {
     /// Its own counts; gone with its output where that is thrown away. Others have none.
     pub summary: Option<Summary>,
     /// Events that another tool says it lost.
     pub said_lost: u64,
+    /// What it wrote.
+    pub out: Output,
     /// What it said on standard error.
     pub complaints: String,
     /// Lines it wrote; another tool, which sees the whole machine: those about the load.
@@ -114,7 +115,8 @@ impl Tracer {
             _ => (0, self.out.lines()?),
         };
         let complaints = self.complaints.tail()?;
-        Ok(Outcome { summary, said_lost, complaints, lines, bytes: self.out.len()?, cpu, memory })
+        let out = self.out.share()?;
+        Ok(Outcome { summary, said_lost, bytes: out.len()?, out, complaints, lines, cpu, memory })
     }
 
     /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
