@@ -76,7 +76,7 @@ impl Mode {
             Self::Export => vec!["export", "--listen", "127.0.0.1:0"],
             // Those see the whole machine: they know no namespaces.
             Self::Rival(rival) => {
-                return rival.arguments(true).iter().copied().map(str::to_owned).collect();
+                return rival.arguments().iter().copied().map(str::to_owned).collect();
             }
         };
         let netns = |inode: u64| ["--netns".to_owned(), format!("net:[{inode}]")];
@@ -107,7 +107,7 @@ impl Programs {
     /// What starts a mode.
     pub fn command(&self, mode: Mode, filter: Filter) -> Result<Command> {
         if let Mode::Rival(rival) = mode {
-            return self.rivals.command(rival, true);
+            return self.rivals.command(rival);
         }
         let mut command = Command::new(&self.tcptrace);
         command.args(mode.arguments(filter));

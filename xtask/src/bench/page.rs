@@ -124,7 +124,7 @@ fn rivals(page: &mut String, measured: &Measured) -> Result<()> {
     );
     for mode in figures.rivals() {
         if let Mode::Rival(rival) = mode {
-            let words = rival.arguments(true).iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ");
+            let words = rival.arguments().iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ");
             let name = rival.name().split(' ').next().unwrap_or_default().trim_matches('`');
             let _ = writeln!(page, "- {}: `{}`", rival.name(), format!("{name} {words}").trim());
         }
@@ -236,9 +236,9 @@ fn method(page: &mut String, measured: &Measured) -> Result<()> {
          for a program that works in short bursts.\n\n\
          ## What is not measured\n\n\
          - IPv6, networks other than loopback, retransmissions, resets\n\
-         - more than one processor making events at once; many open connections at once\n\
+         - more than one processor making events at once ([loss.md](loss.md) has that); many open connections at once\n\
          - kernels other than this one, raw and classic tracepoints (`--hooks raw`, `--hooks classic`)\n\
-         - output into a pipe or on a terminal, whose reader takes time as well\n"
+         - output into a pipe or on a terminal, whose reader takes time as well ([latency.md](latency.md))\n"
     );
     Ok(())
 }

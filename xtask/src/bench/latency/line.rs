@@ -45,34 +45,37 @@ impl Printer {
 
     /// Nothing if the line is not about a change of state of the load. `ports`: where the load listens; ours is filtered.
     pub fn read(self, line: &[u8], now: Now, ports: &[Vec<u8>]) -> Option<Line> {
+        // In text much is found faster than in bytes; none of these writes anything else.
+        let text = std::str::from_utf8(line).ok()?;
         match self {
             Self::Json => {
-                let is_event = line.windows(20).take(40).any(|part| part == b"\"type\":\"transition\",");
-                let ns = is_event.then(|| number_after(line, b"\"mono_ns\":")).flatten()?;
-                // Its own time is better, and to look for more takes time from the tracer, on whose core this is.
+                // What no event told is known later.
+                let is_event =
+                    text.contains("\"type\":\"transition\",") && text.contains("\"inferred\":false");
+                let ns = is_event.then(|| number_after(text, "\"mono_ns\":")).flatten()?;
                 Some(Line { age_ns: Some(now.boot_ns.saturating_sub(ns)), counts: false })
             }
             Self::Text => {
-                let ns = time_of_day(line)?;
-                // It waits for what explains it.
-                if contains(line, b" closed: ") {
+                let ns = time_of_day(text)?;
+                // The first waits for what explains it; what no event told is known later.
+                if [" closed: ", "(inferred", ": no event tells)"].iter().any(|part| text.contains(part)) {
                     return None;
                 }
                 // Midnight may be between the two.
                 let age_ns = (now.day_ns + DAY_NS - ns) % DAY_NS;
-                Some(Line { age_ns: Some(age_ns), counts: contains(line, b"-> SYN_SENT") })
+                Some(Line { age_ns: Some(age_ns), counts: text.contains("-> SYN_SENT") })
             }
             Self::Rival(rival) => {
                 if !rivals::is_about(line, ports) {
                     return None;
                 }
                 Some(match rival {
-                    Rival::Tcpstates => Line { age_ns: None, counts: contains(line, b"-> SYN_SENT") },
+                    Rival::Tcpstates => Line { age_ns: None, counts: text.contains("-> SYN_SENT") },
                     Rival::Tcplife => Line { age_ns: None, counts: true },
                     Rival::Bpftrace => {
-                        let age_ns = number_after(line, b"").map(|ns| now.boot_ns.saturating_sub(ns));
+                        let age_ns = number_after(text, "").map(|ns| now.boot_ns.saturating_sub(ns));
                         // TCP_SYN_SENT is 2.
-                        Line { age_ns, counts: line.ends_with(b"-> 2") }
+                        Line { age_ns, counts: text.ends_with("-> 2") }
                     }
                 })
             }
@@ -80,21 +83,14 @@ impl Printer {
     }
 }
 
-fn contains(line: &[u8], part: &[u8]) -> bool {
-    line.windows(part.len()).any(|window| window == part)
-}
-
-fn number_after(line: &[u8], name: &[u8]) -> Option<u64> {
-    let start = if name.is_empty() { 0 } else { line.windows(name.len()).position(|it| it == name)? };
-    let rest = &line[start + name.len()..];
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+fn number_after(line: &str, name: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(name)?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// `12:00:00.123`, in nanoseconds of the day.
-fn time_of_day(line: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(line.get(..12)?).ok()?;
-    let (time, ms) = text.split_once('.')?;
+fn time_of_day(line: &str) -> Option<u64> {
+    let (time, ms) = line.get(..12)?.split_once('.')?;
     let mut parts = time.split(':').map(|part| part.parse::<u64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
     let ms: u64 = ms.parse().ok()?;
@@ -113,15 +109,21 @@ mod tests {
 
     #[test]
     fn ours_print_when_it_was() {
-        let json =
-            r#"{"v":1,"type":"transition","time":"…","mono_ns":1000000,"old":"CLOSE","new":"SYN_SENT"}"#;
+        let json = r#"{"v":1,"type":"transition","time":"…","mono_ns":1000000,"old":"CLOSE","new":"SYN_SENT","inferred":false}"#;
         assert_eq!(read(Printer::Json, json), Some(Line { age_ns: Some(500), counts: false }));
         assert_eq!(read(Printer::Json, &json.replace("transition", "close")), None);
+        assert_eq!(read(Printer::Json, &json.replace("false", "true")), None);
         let text = "00:59:59.998 127.0.0.1:0 -> 127.0.0.1:36001   xtask/7   CLOSE       -> SYN_SENT";
         assert_eq!(read(Printer::Text, text), Some(Line { age_ns: Some(2_000_000), counts: true }));
         let before = "01:00:00.001 127.0.0.1:0 -> 127.0.0.1:36001   xtask/7   SYN_SENT    -> ESTABLISHED";
         assert_eq!(read(Printer::Text, before).and_then(|line| line.age_ns), Some(DAY_NS - 1_000_000));
-        for other in ["TIME         LOCAL -> REMOTE", "00:59:59.998 a -> b   closed: in order", ""] {
+        let others = [
+            "TIME         LOCAL -> REMOTE",
+            "00:59:59.998 a -> b   closed: in order",
+            "00:59:59.998 a -> b   FIN_WAIT2   -> TIME_WAIT  (inferred)",
+            "",
+        ];
+        for other in others {
             assert_eq!(read(Printer::Text, other), None, "{other}");
         }
     }

@@ -98,6 +98,8 @@ struct Run {
     rate: f64,
     /// Lines that came, as a share of those that it owes.
     printed: f64,
+    /// The share of the time that the load waited for its processor.
+    waited: f64,
 }
 
 /// Everything that the page is made of.
@@ -249,7 +251,7 @@ fn once(programs: &Programs, loader: &mut Loader, case: Case, options: &Options)
     let owed = stretch.connections * case.printer.owed();
     let [p50, p99, max] = quantiles(ages_ns);
     let printed = read.lines as f64 / owed as f64;
-    Ok(Run { case, p50, p99, max, rate: stretch.by_the_clock, printed })
+    Ok(Run { case, p50, p99, max, rate: stretch.by_the_clock, printed, waited: stretch.waited })
 }
 
 impl Case {
@@ -286,8 +288,7 @@ impl Printer {
         match self {
             Self::Json => programs.command(Mode::Json, filter),
             Self::Text => programs.command(Mode::Text, filter),
-            // Flushed as its maker chose.
-            Self::Rival(rival) => programs.rivals.command(rival, false),
+            Self::Rival(rival) => programs.rivals.command(rival),
         }
     }
 }

@@ -44,7 +44,7 @@ pub fn write(measured: &Measured) -> Result<String> {
     );
     few(&mut page, measured)?;
     full(&mut page, measured)?;
-    method(&mut page, measured);
+    method(&mut page, measured)?;
     Ok(page)
 }
 
@@ -60,8 +60,8 @@ fn few(page: &mut String, measured: &Measured) -> Result<()> {
     }
     let _ = write!(
         page,
-        "\ntcptrace is not woken for an event, which is what makes it cheap: it looks every 20 ms. `tcpstates` and `tcplife` \
-         are woken for each; into a pipe they write when 4 KiB are full, or when they end. A line of `tcplife` comes when \
+        "\ntcptrace is not woken for an event, which is what makes it cheap: it looks every 20 ms. Others are woken for each; into a \
+         pipe `tcpstates` and `tcplife` write when 4 KiB are full, or when they end. A line of `tcplife` comes when \
          the connection is closed.\n"
     );
     Ok(())
@@ -96,19 +96,23 @@ fn full(page: &mut String, measured: &Measured) -> Result<()> {
     Ok(())
 }
 
-fn method(page: &mut String, measured: &Measured) {
+fn method(page: &mut String, measured: &Measured) -> Result<()> {
+    let full = measured.runs.iter().filter(|run| run.case.full);
+    let waited = Spread::of(full.map(|run| run.waited * 100.0))?.show(1, "%");
     let _ = write!(
         page,
         "\n## How it is measured\n\n\
          The load is that of [cost.md](cost.md), in a network namespace of its own; where connections are few, the time between two of \
          them varies by half, so that no timer is in step with it. Each stretch takes {} s. The reader reads as much as there is, \
-         takes the time, and looks at the lines: a line is there when its last byte is.\n\n\
+         takes the time, and looks at the lines: a line is there when its last byte is. How quiet the machine was: at full load, \
+         the load waited {waited} of its time for its processor.\n\n\
          `watch --format json` and bpftrace print when an event was, to the nanosecond; `watch` prints milliseconds, which is \
          enough at full load, where up to 1 ms of what is shown is that. Otherwise it is the time from before the call of `connect()` to the \
          line about SYN_SENT (of `tcplife`: to both lines of the connection, which lasts some 0.1 ms). Lines about the end of a socket \
-         wait 20 ms for what explains it (docs/events.md), and are not counted.\n",
+         wait 20 ms for what explains it ([events.md](events.md)), and are not counted, nor is what no event told (`inferred`).\n",
         measured.seconds
     );
+    Ok(())
 }
 
 fn of(measured: &Measured, printer: Printer, way: Way, full: bool) -> Vec<&Run> {

@@ -14,6 +14,9 @@ use super::{
     Measured, PACES, Step,
 };
 
+/// The load made what it was asked for, if it made this share of it.
+const AS_ASKED: f64 = 0.95;
+
 /// The whole page.
 pub fn write(measured: &Measured) -> Result<String> {
     let Measured { command, version, commit, date, machine, rounds, .. } = measured;
@@ -57,7 +60,7 @@ fn highest(page: &mut String, measured: &Measured) -> Result<()> {
                 None => "less than was tried".to_owned(),
                 Some(step) => {
                     let rate = Spread::of(measured.of(*mode, step).map(|run| run.events))?.show(0, "");
-                    if step.pace == 0 { format!("{rate}, which is full speed") } else { rate }
+                    if step.pace == 0 { format!("{rate}: all that is made beside it") } else { rate }
                 }
             });
         }
@@ -80,10 +83,21 @@ fn shares(page: &mut String, measured: &Measured, loads: usize) -> Result<()> {
         for pace in PACES {
             let share = |run: &super::Run| run.missing as f64 * 100.0 / run.owed as f64;
             let spread = Spread::of(measured.of(*mode, step(pace)).map(share))?;
-            cells.push(if spread.max == 0.0 { "none".to_owned() } else { spread.show(2, "%") });
+            let mut cell = if spread.max == 0.0 { "none".to_owned() } else { spread.show(2, "%") };
+            let made = Spread::of(measured.of(*mode, step(pace)).map(|run| run.events))?.median;
+            let asked = (pace * TRANSITIONS * loads as u64) as f64;
+            if pace == 0 || made < asked * AS_ASKED {
+                let _ = write!(cell, " of {}", number(made, 0));
+            }
+            cells.push(cell);
         }
         row(page, &cells.iter().map(String::as_str).collect::<Vec<_>>());
     }
+    let _ = write!(
+        page,
+        "\n*Of* so many events a second: the load could not make more beside this tool. Who slows down what it traces has less \
+         to lose.\n"
+    );
     Ok(())
 }
 
@@ -136,7 +150,8 @@ fn method(page: &mut String, measured: &Measured) {
          processor and a network namespace of its own. Tracers run where the scheduler puts them: where every processor makes events, \
          they have to share one. Who traces is given time to catch up before it is stopped. Output goes into a file.\n\n\
          The load knows how many connections it made, so it is known what should be there: of tcptrace and others but `tcplife` a line for \
-         each change of state, of `tcplife` one for each end of a connection. Ours must say exactly how much is missing, and what it \
+         each change of state, of `tcplife` one for each end of a connection. Others see the whole \
+         machine: what they say they lost may be somebody else's. Ours must say exactly how much is missing, and what it \
          counts must be what the load made: else there is no page.\n",
         measured.seconds
     );

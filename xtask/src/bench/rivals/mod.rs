@@ -62,12 +62,11 @@ impl Rival {
         }
     }
 
-    /// What follows its name. Into a file nobody waits for single lines.
-    pub fn arguments(self, into_file: bool) -> &'static [&'static str] {
-        match (self, into_file) {
-            (Self::Tcpstates | Self::Tcplife, _) => &[],
-            (Self::Bpftrace, true) => &["-B", "full", "-e", ONE_LINER],
-            (Self::Bpftrace, false) => &["-e", ONE_LINER],
+    /// What follows its name. How it writes is as its makers chose.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Tcpstates | Self::Tcplife => &[],
+            Self::Bpftrace => &["-e", ONE_LINER],
         }
     }
 
@@ -127,10 +126,10 @@ impl Rivals {
     }
 
     /// Starts one, which sees the kernel's tracepoints even where nobody has mounted them.
-    pub fn command(&self, rival: Rival, into_file: bool) -> Result<Command> {
+    pub fn command(&self, rival: Rival) -> Result<Command> {
         let (_, words) = self.found.iter().find(|(found, _)| *found == rival).context("it is not here")?;
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(rival.arguments(into_file));
+        command.args(&words[1..]).args(rival.arguments());
         if !Path::new(TRACEFS).join("events").is_dir() {
             // SAFETY: three system calls, which are allowed between fork and exec.
             unsafe {
