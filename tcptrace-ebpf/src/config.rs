@@ -56,3 +56,23 @@ pub fn constant<const MARKER: i32>() -> u64 {
         MARKER as u64
     }
 }
+
+/// The same number, of which the compiler knows nothing any more.
+#[inline(always)]
+pub fn opaque(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // An instruction all the same: where there is none, the kernel refuses the line numbers that lie around it.
+        // SAFETY: changes nothing.
+        unsafe {
+            core::arch::asm!("{number} = {number}", number = inout(reg) number,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number
+    }
+}

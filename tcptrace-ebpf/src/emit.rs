@@ -1,6 +1,6 @@
 //! Counting, then sending. Counting comes first, so that what the ring could not take is known exactly.
 
-use crate::{config, maps};
+use crate::{config, config::opaque, maps};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::ring_buf::RingBufEntry,
@@ -8,7 +8,7 @@ use aya_ebpf::{
 use core::mem::MaybeUninit;
 use tcptrace_common::{
     counters::{Counters, FLAG_IDLE, FLAG_LOSSY},
-    event::{Kind, UNDECIDED},
+    event::{KINDS, Kind, UNDECIDED},
     state::STATES,
 };
 
@@ -39,16 +39,20 @@ pub fn counters() -> Option<Count> {
     maps::COUNTERS.get_ptr_mut(0).map(|counters| Count { counters, times: 0 })
 }
 
+/// The counter of a kind. The compiler knows that there is one for each, the verifier must be shown.
+#[inline(always)]
+fn of(counters: &mut [u64; KINDS], kind: Kind) -> Option<&mut u64> {
+    counters.get_mut(opaque(kind as usize))
+}
+
 /// Counts a record that passed the filter; transitions are counted by pair instead.
 #[inline(always)]
 pub fn count(kind: Kind) -> Option<Count> {
     let mut count = counters()?;
     // SAFETY: the entry exists and is this CPU's.
-    unsafe {
-        let counted = &mut (*count.counters).counted[kind as usize];
-        *counted += 1;
-        count.times = *counted;
-    }
+    let counted = of(unsafe { &mut (*count.counters).counted }, kind)?;
+    *counted += 1;
+    count.times = *counted;
     Some(count)
 }
 
@@ -87,7 +91,9 @@ impl Count {
         let entry = maps::EVENTS.reserve::<T>(0);
         if entry.is_none() {
             // SAFETY: as above.
-            unsafe { (*self.counters).lost[kind as usize] += 1 };
+            if let Some(lost) = of(unsafe { &mut (*self.counters).lost }, kind) {
+                *lost += 1;
+            }
             set_flag(FLAG_LOSSY, 1);
         }
         entry
