@@ -50,8 +50,8 @@ pub struct Config {
     pub calls: u8,
     /// `bpf_sock_from_file` may be called (5.11 and later).
     pub sock_from_file: u8,
-    /// Zero.
-    pub spare: u8,
+    /// `bpf_sk_storage_get` may be called in `tp_btf` programs (5.11 and later).
+    pub socket_storage: u8,
 }
 
 /// [`Config::calls`]: the function probe only counts.
@@ -156,6 +156,6 @@ impl Config {
         reset_reason: 0,
         calls: CALLS_OFF,
         sock_from_file: 0,
-        spare: 0,
+        socket_storage: 0,
     };
 }

@@ -3,6 +3,7 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod address;
+pub mod aggregate;
 pub mod config;
 pub mod counters;
 pub mod detail;

@@ -1,10 +1,14 @@
 //! Every map, its size, and why that size.
 
 use aya_ebpf::{
-    macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
-use tcptrace_common::counters::{self, Counters};
+use tcptrace_common::{
+    aggregate::{Cell, Since},
+    counters::{self, Counters},
+};
 
 /// All records of all CPUs. User space sets the size (8 MiB unless told: about 80,000 records, 80 ms of a
 /// million transitions a second).
@@ -44,3 +48,20 @@ pub static UIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 /// the softirq that interrupted it. 4096 tasks in that function at once is far beyond any machine.
 #[map]
 pub static CALLS: HashMap<u64, crate::hooks::retransmit_call::Pending> = HashMap::with_max_entries(4096, 0);
+
+/// Of each port class what was added up (`hooks/aggregate.rs`): 4.4 KB a class and CPU. User space makes it as large as there are classes; one
+/// where nothing is added up.
+#[map]
+pub static CELLS: PerCpuArray<Cell> = PerCpuArray::with_max_entries(1, 0);
+
+/// The class of each port. User space makes it as large as there are ports where classes are asked for.
+#[map]
+pub static PORT_CLASSES: Array<u8> = Array::with_max_entries(1, 0);
+
+/// Since when each socket is in its state, in the sockets' own storage: made with a socket's first event, gone with the socket.
+#[btf_map]
+pub static SOCKET_BEGINNINGS: SkStorage<Since> = SkStorage::new();
+
+/// The same by address, for kernels whose tracing programs have no such storage (before 5.11). User space sets the size.
+#[map]
+pub static BEGINNINGS: LruHashMap<u64, Since> = LruHashMap::with_max_entries(1, 0);

@@ -62,6 +62,14 @@ pub enum StartError {
         /// One line a way that was tried.
         reasons: Vec<String>,
     },
+    /// `--aggregate kernel` needs typed programs.
+    #[error(
+        "--aggregate kernel cannot be used here: {0}\n  leave it out: the kernel then sends events, which every kernel that tcptrace traces on can"
+    )]
+    Aggregate(
+        /// Why not.
+        String,
+    ),
     /// The kernel refused the object as a whole.
     #[error(
         "the kernel refused to create maps: {0}\n  with \"Operation not permitted\" raise the limit: ulimit -l unlimited; or make the ring smaller: --ring-size 1MiB"

@@ -2,6 +2,7 @@
 //! tracepoint tells (`minisocket`, `request`, `accept`) is told by probes of the kernel's functions, where there are any.
 
 pub mod accept;
+pub mod aggregate;
 pub mod destroy;
 pub mod empty;
 pub mod minisocket;

@@ -1,6 +1,7 @@
 //! `tcptrace export`: a daemon that counts, for Prometheus and whoever reads its formats.
 
 use super::{
+    aggregate::{self, Aggregation},
     filter_args::ScopeArgs,
     observer::{Observer, Show},
     push::{Push, PushArgs},
@@ -39,7 +40,8 @@ const RESYNC: &str = "How often the kernel is asked for all its sockets: to corr
     tcptrace export                              then: curl -s localhost:9947/metrics\n  \
     tcptrace export --label port --label role    which service, and on which side\n  \
     tcptrace export --listen [::]:9947           for a Prometheus on another host\n  \
-    tcptrace export --otlp http://127.0.0.1:4317 to a collector, too (docs/otlp.md)\n\n\
+    tcptrace export --otlp http://127.0.0.1:4317 to a collector, too (docs/otlp.md)\n  \
+    tcptrace export --aggregate kernel           where events are too many: transitions and times only\n\n\
     Pages: /metrics (docs/metrics.md), /healthz, /readyz. SIGTERM ends it."
 )]
 pub struct Args {
@@ -52,6 +54,10 @@ pub struct Args {
     /// Groups kept apart; what is in none of them is counted as `other`
     #[arg(long, value_parser = most_groups, default_value_t = 50, allow_hyphen_values = true, value_name = "N", requires = "label", help_heading = "Export")]
     label_top: usize,
+    /// Who adds up; by `kernel` no event leaves it, and only what it adds up is exported: transitions, times in states, segments sent
+    /// again, sockets; of groups only `--label port`. docs/metrics.md says what is missing
+    #[arg(long, value_enum, default_value_t, value_name = "WHO", help_heading = "Export")]
+    aggregate: Aggregation,
     #[command(flatten)]
     push: PushArgs,
     #[command(flatten)]
@@ -79,6 +85,9 @@ fn most_groups(text: &str) -> Result<usize, String> {
 /// What is wrong, why, and what to type.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = filter(&args)?;
+    if args.aggregate == Aggregation::Kernel {
+        aggregate::check(&args.attach, &args.label, args.label_top)?;
+    }
     let options = args.attach.load_options(filter.clone());
     let mut push = Push::new(args.push)?;
     let sandbox = args.attach.sandbox.into();
@@ -90,11 +99,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             server.address
         );
     }
+    if args.aggregate == Aggregation::Kernel {
+        let most = (!args.label.is_empty()).then_some(args.label_top);
+        let every = args.attach.resync;
+        return aggregate::run(aggregate::Wanted { options, most, every, server, push, sandbox });
+    }
     super::block_on(async {
         let signals = Signals::listen()?;
         let ready = args.attach.start(&options, true)?;
         let live = &ready.live;
-        let own = live.loaded().map(Own::new).unwrap_or_default();
+        let own = live.loaded().map(|loaded| Own::new(&loaded.ebpf, &loaded.outcomes)).unwrap_or_default();
         for hook in live.loaded().iter().flat_map(|loaded| &loaded.outcomes) {
             if hook.way.is_none() && !hook.hook.is_probe() {
                 tell!("no {}: {} (see tcptrace doctor)", hook.hook.tells, hook.hook.without);
@@ -104,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Counting { labels: args.label, most_groups: args.label_top, dropped: push.dropped.clone() };
         let (collector, snapshots) = Collector::new(counting, own, boot_time_ns());
         server.enter(Stage::Publishing(snapshots.clone()));
-        tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
+        tell_where(&server);
         push.start(snapshots, sandbox)?;
         let run = Run::new(signals, ready, args.attach.wanted(filter.clone()));
         run.confine(sandbox);
@@ -114,6 +128,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         push.finish();
         Ok(())
     })
+}
+
+/// Where the numbers are.
+pub(super) fn tell_where(server: &Server) {
+    tell!("serving http://{}/metrics; Ctrl-C or SIGTERM ends it", server.address);
 }
 
 fn filter(args: &Args) -> anyhow::Result<FilterSpec> {
@@ -164,7 +183,7 @@ struct Exporter {
 }
 
 /// The kernel's types, which starting up reads whole, are needed no more: a daemon gives their memory back.
-fn give_back() {
+pub(super) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it only looks for free pages of the allocator's own.
     unsafe {

@@ -1,5 +1,6 @@
 //! The commands, one a file: arguments, help, and what they do.
 
+mod aggregate;
 mod collector;
 pub mod completions;
 pub mod convert;

@@ -3,6 +3,7 @@
 
 use crate::hist::Dwell;
 use std::{borrow::Cow, sync::Arc};
+use tcptrace_common::aggregate::BOUNDS_NS;
 
 /// How a value behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Value {
     Number(f64),
     /// Of a histogram.
     Times(Arc<Dwell>),
+    /// Of a histogram of which no more is known than these.
+    Classic(Box<Classic>),
     /// Of an info.
     Info,
 }
@@ -110,23 +113,46 @@ impl Unit {
     }
 }
 
-/// Upper limits of the classic buckets in nanoseconds: from a round trip to a day. The timers of TIME_WAIT and FIN_WAIT2
-/// end after 60 to 62.2 s (every kernel): they are below 65 s.
-pub const BUCKETS_NS: [u64; 13] = [
-    100_000,
-    1_000_000,
-    10_000_000,
-    100_000_000,
-    500_000_000,
-    1_000_000_000,
-    3_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    65_000_000_000,
-    300_000_000_000,
-    3_600_000_000_000,
-    86_400_000_000_000,
-];
+/// Upper limits of the classic buckets in nanoseconds; the kernel programs count in the same.
+pub const BUCKETS_NS: [u64; 13] = BOUNDS_NS;
+
+/// Times in the classic buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classic {
+    /// Of each bucket how many are in it and in none before it; the last has no limit.
+    pub counts: [u64; BUCKETS_NS.len() + 1],
+    /// All of them together, in nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Classic {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How many are not above each limit of [`BUCKETS_NS`].
+    pub fn cumulative(&self) -> [u64; BUCKETS_NS.len()] {
+        let mut sum = 0;
+        let mut counts = self.counts.iter();
+        BUCKETS_NS.map(|_| {
+            sum += counts.next().copied().unwrap_or(0);
+            sum
+        })
+    }
+}
+
+impl From<&Dwell> for Classic {
+    fn from(dwell: &Dwell) -> Self {
+        let (mut counts, mut below) = ([0; BUCKETS_NS.len() + 1], 0);
+        let limits = BUCKETS_NS.iter().map(|ns| dwell.at_most(*ns)).chain([dwell.count()]);
+        for (count, up_to) in counts.iter_mut().zip(limits) {
+            *count = up_to.saturating_sub(below);
+            below = up_to;
+        }
+        Self { counts, sum_ns: dwell.sum_ns() }
+    }
+}
 
 /// Scale of the native buckets: the limits grow by a factor of 2^(1/8), which is 9 %.
 pub const NATIVE_SCALE: i8 = 3;
@@ -157,12 +183,17 @@ macro_rules! families {
 families! {
     BUILD = "tcptrace_build", Info, &[("version", "of tcptrace"), ("kernel", "the running kernel's release")], false,
         "What is running";
+    AGGREGATION = "tcptrace_aggregation", Info,
+        &[("by", "`kernel`"), ("beginnings", "where it keeps since when a socket is in its state: `socket storage`, or a bounded `table`")], false,
+        "The kernel adds up, and sends no events; only with --aggregate kernel";
     TRANSITIONS = "tcptrace_transitions", Counter, FROM_TO, false,
         "State changes by the kernel's own count: exact even where events were lost";
     INFERRED = "tcptrace_inferred_transitions", Counter, FROM_TO, false,
         "State changes that no event tells, such as the begin and end of TIME_WAIT";
     DWELL = "tcptrace_state_duration", Histogram(Seconds), STATE, true,
         "Time spent in the state, when it is left; only where its beginning was seen";
+    UNTIMED = "tcptrace_untimed_states", Counter, &[], false,
+        "Beginnings of a state for which the kernel had no room, so that their times are missing; only with --aggregate kernel";
     SOCKETS = "tcptrace_sockets", Gauge, STATE, true,
         "Sockets by their true state, half-open requests and minisockets included, as far as they are in the table";
     RETRANSMITS = "tcptrace_retransmitted_segments", Counter,

@@ -1,7 +1,6 @@
 //! The snapshot as text: OpenMetrics, and the older format of Prometheus for whoever does not ask for OpenMetrics.
 
-use super::model::{BUCKETS_NS, Family, Sample, Snapshot, Type, Unit, Value};
-use crate::hist::Dwell;
+use super::model::{BUCKETS_NS, Classic, Family, Sample, Snapshot, Type, Unit, Value};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
@@ -96,26 +95,16 @@ fn value(metric: &mut MetricEncoder<'_>, kind: Type, value: &Value) -> fmt::Resu
             metric.encode_counter::<NoLabelSet, _, f64>(number, None)
         }
         Value::Number(number) => metric.encode_gauge(number),
-        Value::Times(dwell) => {
-            let (sum, buckets) = (dwell.sum_ns() as f64 / 1e9, buckets(dwell));
-            metric.encode_histogram::<NoLabelSet>(sum, dwell.count(), &buckets, None)
-        }
+        Value::Times(dwell) => histogram(metric, &Classic::from(&**dwell)),
+        Value::Classic(times) => histogram(metric, times),
         Value::Info => Ok(()),
     }
 }
 
-/// Each bucket's upper limit in seconds, and how many are in it and in none before it.
-fn buckets(dwell: &Dwell) -> Vec<(f64, u64)> {
-    let mut before = 0;
-    let mut more = |upto: u64| {
-        let inside = upto.saturating_sub(before);
-        before = upto;
-        inside
-    };
-    let mut buckets: Vec<_> =
-        BUCKETS_NS.iter().map(|ns| (*ns as f64 / 1e9, more(dwell.at_most(*ns)))).collect();
-    buckets.push((f64::INFINITY, more(dwell.count())));
-    buckets
+fn histogram(metric: &mut MetricEncoder<'_>, times: &Classic) -> fmt::Result {
+    let limits = BUCKETS_NS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
+    let buckets: Vec<_> = limits.zip(times.counts).collect();
+    metric.encode_histogram::<NoLabelSet>(times.sum_ns as f64 / 1e9, times.count(), &buckets, None)
 }
 
 #[cfg(test)]

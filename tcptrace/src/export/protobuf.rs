@@ -1,7 +1,7 @@
 //! The snapshot in Prometheus' own protobuf, the only way in which it scrapes native histograms: each family's length,
 //! then the family. A subset of `io.prometheus.client` (metrics.proto of prometheus/client_model 0.6).
 
-use super::model::{BUCKETS_NS, Family, NATIVE_SCALE, Sample, Snapshot, Type, Value};
+use super::model::{BUCKETS_NS, Classic, Family, NATIVE_SCALE, Sample, Snapshot, Type, Value};
 use crate::hist::{Dwell, dwell::Exponential};
 use prost::Message;
 
@@ -168,24 +168,35 @@ fn metric(kind: MetricType, sample: &Sample) -> Metric {
         Value::Number(value) => number(*value),
         Value::Info => number(1.0),
         Value::Times(dwell) => metric.histogram = Some(histogram(dwell)),
+        Value::Classic(times) => metric.histogram = Some(classic(times)),
     }
     metric
 }
 
+/// Without native buckets.
+fn classic(times: &Classic) -> Histogram {
+    let bucket = |(count, ns): (u64, &u64)| Bucket {
+        cumulative_count: Some(count),
+        upper_bound: Some(*ns as f64 / 1e9),
+    };
+    Histogram {
+        sample_count: Some(times.count()),
+        sample_sum: Some(times.sum_ns as f64 / 1e9),
+        bucket: times.cumulative().into_iter().zip(&BUCKETS_NS).map(bucket).collect(),
+        ..Histogram::default()
+    }
+}
+
 fn histogram(dwell: &Dwell) -> Histogram {
-    let classic =
-        |ns: &u64| Bucket { cumulative_count: Some(dwell.at_most(*ns)), upper_bound: Some(*ns as f64 / 1e9) };
     let native = dwell.exponential(NATIVE_SCALE);
     let (positive_span, positive_delta) = spans(&native);
     Histogram {
-        sample_count: Some(dwell.count()),
-        sample_sum: Some(dwell.sum_ns() as f64 / 1e9),
-        bucket: BUCKETS_NS.iter().map(classic).collect(),
         schema: Some(NATIVE_SCALE.into()),
         zero_threshold: Some(ZERO_THRESHOLD),
         zero_count: Some(native.zeros),
         positive_span,
         positive_delta,
+        ..classic(&Classic::from(dwell))
     }
 }
 
@@ -264,6 +275,17 @@ mod tests {
         let spans: Vec<_> = spans.iter().map(|span| (span.offset(), span.length())).collect();
         assert_eq!((spans.as_slice(), deltas.as_slice()), (&expected[..], &[2, -2, 0, 3, -2][..]));
         assert_eq!(super::spans(&native(0, &[])), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_was_counted_in_classic_buckets_has_no_native_ones() {
+        let mut times = Classic { sum_ns: 2_500_000_000, ..Classic::default() };
+        (times.counts[1], times.counts[6], times.counts[13]) = (3, 1, 2);
+        let histogram = classic(&times);
+        assert_eq!((histogram.sample_count(), histogram.sample_sum()), (6, 2.5));
+        let counts: Vec<_> = histogram.bucket.iter().map(Bucket::cumulative_count).collect();
+        assert_eq!(counts, [0, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]);
+        assert_eq!((histogram.schema, histogram.zero_count, histogram.positive_span.len()), (None, None, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the program stands in `wake.rs`, everything that is asked of the kernel in `ask.rs`.
 
 mod ask;
+pub mod census;
 pub mod core;
 pub mod look;
 mod origin;
@@ -15,7 +16,7 @@ pub use origin::Origin;
 pub use ready::{Questions, Ready};
 pub use sink::{Looked, Next, Reading, Sink};
 pub use started::{Attached, Started, capabilities};
-pub use wake::Signals;
+pub use wake::{Heard, Signals};
 
 use self::core::{Core, Input};
 use crate::{

@@ -70,6 +70,26 @@ impl Signals {
             () = heard(&mut self.hangup) => {}
         }
     }
+
+    /// Waits for any of them.
+    pub async fn next(&mut self) -> Heard {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.terminate.recv() => Heard::Stop,
+            () = heard(&mut self.hangup) => Heard::Stop,
+            _ = self.ask.recv() => Heard::Ask,
+        }
+    }
+}
+
+/// What a signal wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// SIGINT, SIGTERM or SIGHUP: the end.
+    Stop,
+    /// SIGUSR1: everything there is.
+    Ask,
 }
 
 /// When to look into the ring again.

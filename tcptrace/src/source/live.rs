@@ -5,7 +5,10 @@ use super::{
     timens,
 };
 use crate::{decode::Decoder, error::StartError, event::Event};
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+};
 use nix::time::{ClockId, clock_gettime};
 use std::{
     io,
@@ -126,14 +129,7 @@ impl Live {
     /// Times that the kernel skipped a program because it was already running on that CPU. Such events are in no
     /// counter of ours. Shown by the kernel from 5.12 on.
     pub fn missed(&self) -> u64 {
-        let Some(loaded) = &self.loaded else { return self.missed_before_detach };
-        let misses = |fd: i32| {
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
-            let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-            misses.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0)
-        };
-        let fds = loaded.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        fds.map(|fd| misses(fd.as_fd().as_raw_fd())).sum()
+        self.loaded.as_ref().map_or(self.missed_before_detach, |loaded| missed(&loaded.ebpf))
     }
 
     /// Detaches every program. What is in the ring can still be drained, the counters can still be read.
@@ -141,6 +137,17 @@ impl Live {
         self.missed_before_detach = self.missed();
         self.loaded = None;
     }
+}
+
+/// As [`Live::missed`], of these programs.
+pub(super) fn missed(ebpf: &Ebpf) -> u64 {
+    let misses = |fd: i32| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        misses.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    let fds = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+    fds.map(|fd| misses(fd.as_fd().as_raw_fd())).sum()
 }
 
 /// Now, on the clock of all events (CLOCK_BOOTTIME, which also counts while the machine sleeps; as the kernel has it, without

@@ -126,6 +126,20 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, StartError> {
     }
 }
 
+/// What programs are told that need typed arguments and are loaded without the others; the cookie helper is not among it.
+///
+/// # Errors
+/// As [`load`]; or this kernel's types do not show what the programs read.
+pub(super) fn typed_config(options: &LoadOptions) -> Result<Config, StartError> {
+    check_machine()?;
+    let machine = Machine::read(&LoadOptions { hooks: HookChoice::Btf, ..options.clone() });
+    if let Err(why) = &machine.offsets {
+        return Err(StartError::Aggregate(why.clone()));
+    }
+    check_filter(&options.filter, &machine)?;
+    Ok(machine.config(options, false, CALLS_OFF))
+}
+
 /// Some conditions look at members that only type information leads to: without it they would match nothing.
 fn check_filter(filter: &FilterSpec, machine: &Machine) -> Result<(), StartError> {
     let needed = |flag: &'static str, used: bool, there: bool, why: &str| {

@@ -1,15 +1,18 @@
 //! Facts about the machine that decide what can be traced, each with what to do about it.
 
 use super::{
+    aggregate::{Aggregate, Beginnings, TABLE_ENTRIES},
     btf::{Btf, KERNEL_BTF},
     details::DetailSource,
     holders::HolderSource,
-    layout,
+    iterator, layout,
+    load::LoadOptions,
     netns::Namespace,
     privileges::{Capability, Privileges, kernel_version, setcap},
     sockdiag::{DiagError, SockDiag},
     tracefs,
 };
+use crate::error::StartError;
 use std::path::Path;
 use tcptrace_common::layout::ABSENT;
 
@@ -77,6 +80,7 @@ pub fn checks() -> Vec<Check> {
         sockets(&privileges),
         holders(&privileges),
         details(),
+        aggregation(),
         tun(),
     ]
 }
@@ -219,6 +223,35 @@ fn details() -> Check {
         Some(why) => Check::new(NAME, Status::Note, "timeouts that programs set stay unknown").advise(format!(
             "when the kernel gives a socket up is then computed from sysctls alone; no iterator over TCP sockets: {why}"
         )),
+    }
+}
+
+/// Loads the programs that add up for a moment: likewise.
+fn aggregation() -> Check {
+    const NAME: &str = "aggregation";
+    let loaded = iterator::check().and_then(|()| {
+        let loaded = Aggregate::load(&LoadOptions::default(), None);
+        loaded.map_err(|error| match error {
+            StartError::Aggregate(why) => why,
+            error => error.to_string(),
+        })
+    });
+    match loaded.map(|aggregate| aggregate.beginnings) {
+        Ok(Beginnings::Socket) => Check::new(
+            NAME,
+            Status::Good,
+            "in the kernel, too (export --aggregate kernel); beginnings are kept in sockets",
+        ),
+        Ok(Beginnings::Table(why)) => Check::new(
+            NAME,
+            Status::Note,
+            "in the kernel, too (export --aggregate kernel); beginnings are kept in a table",
+        )
+        .advise(format!(
+            "beyond {TABLE_ENTRIES} sockets the oldest beginnings are forgotten; not in sockets: {why}"
+        )),
+        Err(why) => Check::new(NAME, Status::Note, "not in the kernel")
+            .advise(format!("export --aggregate kernel: {why}")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where events come from: the hooks in the kernel. Imports nothing of what is done with them.
 
+pub mod aggregate;
 mod attach;
 pub mod btf;
 pub mod cgroups;

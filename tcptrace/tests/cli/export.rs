@@ -29,6 +29,29 @@ pub const REFUSED: &[(&[&str], &[&str])] = &[
     (&["export", "--label", "port", "--label-top", "1001"], &["--label-top", "\"1001\"", GROUPS]),
     (&["export", "--label", "port", "--label-top", "-1"], &["--label-top", "\"-1\"", GROUPS]),
     (&["export", "--label-top", "5"], &["--label"]),
+    (&["export", "--aggregate", "nowhere"], &["--aggregate", "'nowhere'", "events, kernel"]),
+    (
+        &["export", "--aggregate", "kernel", "--hooks", "raw"],
+        &["leave out --hooks raw", "--aggregate events"],
+    ),
+    (
+        &["export", "--aggregate", "kernel", "--hooks", "classic"],
+        &["leave out --hooks classic", "--aggregate events"],
+    ),
+    (&["export", "--aggregate", "kernel", "--btf", "none"], &["leave out --btf none", "--aggregate events"]),
+    (
+        &["export", "--aggregate", "kernel", "--retransmit-hook", "kprobe"],
+        &["leave out --retransmit-hook kprobe", "--aggregate events"],
+    ),
+    (
+        &["export", "--aggregate", "kernel", "--label", "port,peer"],
+        &["--label port only, not by peer", "--aggregate events"],
+    ),
+    (
+        &["export", "--aggregate", "kernel", "--label", "port", "--label-top", "256"],
+        &["--label-top 256", "at most 255 ports"],
+    ),
+    (&["export", "--aggregate", "kernel", "--state", "listen"], &["--state", "every state"]),
     (&["export", "--port", "0"], &["--port", "\"0\"", PORTS]),
     (&["export", "--netns", "no-such"], &["--netns", "\"no-such\"", "`ip netns`"]),
     (&["export", "--resync", "0"], &["--resync", "\"0\"", "or off"]),

@@ -1,6 +1,7 @@
 //! `tcptrace export` as its users see it: scraped by hand and by a real Prometheus while something happens.
 #![allow(clippy::expect_used)] // a test that cannot go on says so
 
+mod aggregate;
 mod daemon;
 mod endpoint;
 mod flags;

@@ -79,7 +79,7 @@ const CONDITIONS: &str = "tcptrace/tests/conditions.rs";
 const NO_SCENARIOS: [&str; 4] = ["all_ways_", "causes_", "a_segment_", "without_type_"];
 
 /// All of them, in the order in which they run.
-pub const SUITES: [Suite; 11] = [
+pub const SUITES: [Suite; 12] = [
     Suite { name: "scenarios", source: LAB, without: &NO_SCENARIOS, in_all_ways: true, ..PLAIN },
     Suite { name: "conditions", source: CONDITIONS, only: &["perf_", "what_netem_"], ..PLAIN },
     Suite { name: "sends", source: LAB, only: &["a_segment_", "without_type_"], ..PLAIN },
@@ -99,6 +99,13 @@ pub const SUITES: [Suite; 11] = [
     },
     Suite { name: "neighbours", source: "tcptrace/tests/neighbours.rs", in_ci: false, ..PLAIN },
     Suite { name: "privileges", source: "tcptrace/tests/privileges/main.rs", in_ci: false, ..PLAIN },
+    Suite {
+        name: "sums",
+        source: "tcptrace/tests/export/main.rs",
+        only: &["aggregate::"],
+        in_ci: false,
+        ..PLAIN
+    },
     Suite { name: "details", source: "tcptrace/tests/details/main.rs", in_ci: false, ..PLAIN },
     Suite {
         name: "integrity",

@@ -2,6 +2,7 @@
 //! last one, and nothing that a reader does can hold up the trace.
 
 mod groups;
+mod kernel;
 mod label;
 mod own;
 mod tally;
@@ -9,6 +10,7 @@ mod tally;
 mod tests;
 
 pub use groups::IDLE_NS as GIVE_UP_NS;
+pub use kernel::{KernelCollector, Sums};
 pub use label::{Label, OTHER};
 pub use own::Own;
 
@@ -21,11 +23,7 @@ use crate::{
         Looked, Next, Reading, Sink,
         report::{Resync, Why},
     },
-    source::{
-        live::{cpu_time_ns, wall_offset_ns},
-        privileges::kernel_version,
-        surroundings::Surroundings,
-    },
+    source::{live::wall_offset_ns, privileges::kernel_version, surroundings::Surroundings},
     summary::LostCounts,
 };
 use groups::Groups;
@@ -61,8 +59,7 @@ pub struct Collector {
     groups: Groups,
     spells: Spells,
     stuck: Option<Stuck>,
-    resyncs: [u64; Why::ALL.len()],
-    last_resync: Option<(u64, u64)>,
+    looks: Looks,
     own: Own,
     dropped: Option<Arc<AtomicU64>>,
     began_ns: u64,
@@ -88,8 +85,7 @@ impl Collector {
             groups: Groups::new(&counting.labels, counting.most_groups),
             spells: Spells::default(),
             stuck: None,
-            resyncs: Default::default(),
-            last_resync: None,
+            looks: Looks::default(),
             own,
             dropped: counting.dropped,
             began_ns,
@@ -108,39 +104,16 @@ impl Collector {
         self.stuck = Some(Stuck { findings, unexplained: diagnosis.unexplained });
     }
 
-    fn looked(&mut self, now_ns: u64, resync: &Resync) {
-        if let Some(index) = Why::ALL.iter().position(|why| *why == resync.why) {
-            self.resyncs[index] += 1;
-        }
-        self.last_resync = Some((now_ns, resync.unread));
-    }
-
     fn snapshot(&self, reading: &Reading<'_>) -> Snapshot {
-        let wall_offset_ns = wall_offset_ns();
-        let mut families = vec![Vec::new(); FAMILIES.len()];
-        let mut shown = Shown {
-            families: &mut families,
-            group: Vec::new(),
-            began_unix_ns: None,
-            began_offset_ns: self.began_offset_ns,
-            wall_offset_ns,
-        };
-        self.show_all(reading, &mut shown);
-        let families = FAMILIES.iter().copied().zip(families).filter(|(_, samples)| !samples.is_empty());
-        Snapshot {
-            began_unix_ns: self.began_ns.saturating_add_signed(self.began_offset_ns),
-            at_unix_ns: reading.now_ns.saturating_add_signed(wall_offset_ns),
-            made: Some(std::time::Instant::now()),
-            families: families.collect(),
-        }
+        snapshot(self.began_ns, self.began_offset_ns, reading.now_ns, |shown| self.show_all(reading, shown))
     }
 
     fn show_all(&self, reading: &Reading<'_>, shown: &mut Shown<'_>) {
         let totals = reading.ledger.totals();
         let kernel = kernel_version().0;
         shown.add(&BUILD, [env!("CARGO_PKG_VERSION").into(), kernel.into()], Value::Info);
-        shown.matrix(&TRANSITIONS, &reading.matrix());
-        shown.matrix(&INFERRED, &totals.inferred);
+        shown.matrix(&TRANSITIONS, &reading.matrix(), false);
+        shown.matrix(&INFERRED, &totals.inferred, false);
         self.groups.show(self.began_ns, shown);
         shown.group(Vec::new(), None);
         if let Some(stuck) = &self.stuck {
@@ -152,17 +125,7 @@ impl Collector {
             }
             shown.add(&UNEXPLAINED, [], Value::Number(stuck.unexplained as f64));
         }
-        for (why, count) in Why::ALL.iter().zip(self.resyncs) {
-            shown.add(&RESYNCS, [why.name().into()], Value::Count(count));
-        }
-        if let Some((time_ns, unread)) = self.last_resync {
-            let unix_ns = time_ns.saturating_add_signed(shown.wall_offset_ns);
-            shown.add(&LAST_RESYNC, [], Value::Number(seconds(unix_ns)));
-            shown.add(&UNREAD, [], Value::Number(unread as f64));
-        }
-        for (hook, attached) in &self.own.hooks {
-            shown.add(&HOOKS, [(*hook).into()], Value::Number(if *attached { 1.0 } else { 0.0 }));
-        }
+        self.looks.show(shown);
         for (kind, count) in reading.lost.each() {
             shown.add(&LOST, [kind.into()], Value::Count(count));
         }
@@ -174,13 +137,49 @@ impl Collector {
         if let Some(dropped) = &self.dropped {
             shown.add(&PUSHES_DROPPED, [], Value::Count(dropped.load(Ordering::Relaxed)));
         }
-        shown.add(&CPU, [], Value::Number(seconds(cpu_time_ns())));
-        if let Some(bytes) = self.own.memory_bytes() {
-            shown.add(&MEMORY, [], Value::Number(bytes as f64));
+        self.own.show(shown);
+    }
+}
+
+/// All that `show` adds, at this moment.
+fn snapshot(began_ns: u64, began_offset_ns: i64, now_ns: u64, show: impl FnOnce(&mut Shown<'_>)) -> Snapshot {
+    let wall_offset_ns = wall_offset_ns();
+    let mut families = vec![Vec::new(); FAMILIES.len()];
+    let (group, began_unix_ns) = (Vec::new(), None);
+    let shown = Shown { families: &mut families, group, began_unix_ns, began_offset_ns, wall_offset_ns };
+    show(&mut { shown });
+    let families = FAMILIES.iter().copied().zip(families).filter(|(_, samples)| !samples.is_empty());
+    Snapshot {
+        began_unix_ns: began_ns.saturating_add_signed(began_offset_ns),
+        at_unix_ns: now_ns.saturating_add_signed(wall_offset_ns),
+        made: Some(std::time::Instant::now()),
+        families: families.collect(),
+    }
+}
+
+/// How often the kernel was asked for all its sockets, and when last.
+#[derive(Debug, Default)]
+struct Looks {
+    counts: [u64; Why::ALL.len()],
+    last: Option<(u64, u64)>,
+}
+
+impl Looks {
+    fn looked(&mut self, now_ns: u64, resync: &Resync) {
+        if let Some(index) = Why::ALL.iter().position(|why| *why == resync.why) {
+            self.counts[index] += 1;
         }
-        for runs in self.own.runs() {
-            shown.add(&PROGRAM_RUNS, [runs.program.clone().into()], Value::Count(runs.count));
-            shown.add(&PROGRAM_TIME, [runs.program.into()], Value::Number(seconds(runs.ns)));
+        self.last = Some((now_ns, resync.unread));
+    }
+
+    fn show(&self, shown: &mut Shown<'_>) {
+        for (why, count) in Why::ALL.iter().zip(self.counts) {
+            shown.add(&RESYNCS, [why.name().into()], Value::Count(count));
+        }
+        if let Some((time_ns, unread)) = self.last {
+            let unix_ns = time_ns.saturating_add_signed(shown.wall_offset_ns);
+            shown.add(&LAST_RESYNC, [], Value::Number(seconds(unix_ns)));
+            shown.add(&UNREAD, [], Value::Number(unread as f64));
         }
     }
 }
@@ -230,7 +229,7 @@ impl Sink for Collector {
         resync: &Resync,
         _surroundings: &mut dyn Surroundings,
     ) -> io::Result<Next> {
-        self.looked(now_ns, resync);
+        self.looks.looked(now_ns, resync);
         Ok(Next::Continue)
     }
 
@@ -257,16 +256,27 @@ impl Shown<'_> {
     }
 
     fn add<const N: usize>(&mut self, family: &'static Family, labels: [Cow<'static, str>; N], value: Value) {
+        self.add_of(family, labels, value, family.grouped);
+    }
+
+    /// `grouped`: with the labels of the group.
+    fn add_of<const N: usize>(
+        &mut self,
+        family: &'static Family,
+        labels: [Cow<'static, str>; N],
+        value: Value,
+        grouped: bool,
+    ) {
         let index = FAMILIES.iter().position(|of| std::ptr::eq(*of, family));
         let Some(samples) = index.and_then(|index| self.families.get_mut(index)) else { return };
         let named = family.labels.iter().map(|(name, _)| *name).zip(labels);
-        let group = self.group.iter().filter(|_| family.grouped).cloned();
-        let began_unix_ns = self.began_unix_ns.filter(|_| family.grouped);
+        let group = self.group.iter().filter(|_| grouped).cloned();
+        let began_unix_ns = self.began_unix_ns.filter(|_| grouped);
         samples.push(Sample { labels: named.chain(group).collect(), value, began_unix_ns });
     }
 
     /// Transitions by pair of states; to people both kinds of SYN_RECV are one.
-    fn matrix(&mut self, family: &'static Family, matrix: &Matrix) {
+    fn matrix(&mut self, family: &'static Family, matrix: &Matrix, grouped: bool) {
         let mut pairs: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for old in TcpState::ALL {
             for new in TcpState::ALL.into_iter().filter(|new| new.name() != old.name()) {
@@ -275,7 +285,7 @@ impl Shown<'_> {
             }
         }
         for ((old, new), count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
-            self.add(family, [old.into(), new.into()], Value::Count(count));
+            self.add_of(family, [old.into(), new.into()], Value::Count(count), grouped);
         }
     }
 }

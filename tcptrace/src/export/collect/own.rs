@@ -1,6 +1,11 @@
 //! What tcptrace itself costs: its processor time and memory, and the runs of its kernel programs.
 
-use crate::source::load::Loaded;
+use super::{Shown, seconds};
+use crate::{
+    export::model::{CPU, HOOKS, MEMORY, PROGRAM_RUNS, PROGRAM_TIME, Value},
+    source::{hooks::Outcome, live::cpu_time_ns},
+};
+use aya::Ebpf;
 use nix::{
     time::{ClockId, clock_gettime},
     unistd::{SysconfVar, sysconf},
@@ -34,14 +39,14 @@ pub struct Own {
 }
 
 impl Own {
-    /// With these programs.
-    pub fn new(loaded: &Loaded) -> Self {
+    /// With these programs, and what became of each hook.
+    pub fn new(ebpf: &Ebpf, outcomes: &[Outcome]) -> Self {
         let fd = |program: &aya::programs::Program| program.fd().ok()?.as_fd().try_clone_to_owned().ok();
-        let programs = loaded.ebpf.programs();
-        let attached = |outcome: &crate::source::hooks::Outcome| (outcome.hook.target, outcome.way.is_some());
+        let programs = ebpf.programs();
+        let attached = |outcome: &Outcome| (outcome.hook.target, outcome.way.is_some());
         Self {
             programs: programs.filter_map(|(name, program)| Some((name.to_owned(), fd(program)?))).collect(),
-            hooks: loaded.outcomes.iter().map(attached).collect(),
+            hooks: outcomes.iter().map(attached).collect(),
         }
     }
 
@@ -52,6 +57,21 @@ impl Own {
         }
         let text = |fd: &OwnedFd| fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok();
         self.programs.iter().filter_map(|(name, fd)| runs(name, &text(fd)?)).collect()
+    }
+
+    /// All of it.
+    pub fn show(&self, shown: &mut Shown<'_>) {
+        for (hook, attached) in &self.hooks {
+            shown.add(&HOOKS, [(*hook).into()], Value::Number(if *attached { 1.0 } else { 0.0 }));
+        }
+        shown.add(&CPU, [], Value::Number(seconds(cpu_time_ns())));
+        if let Some(bytes) = self.memory_bytes() {
+            shown.add(&MEMORY, [], Value::Number(bytes as f64));
+        }
+        for runs in self.runs() {
+            shown.add(&PROGRAM_RUNS, [runs.program.clone().into()], Value::Count(runs.count));
+            shown.add(&PROGRAM_TIME, [runs.program.into()], Value::Number(seconds(runs.ns)));
+        }
     }
 
     /// Memory that this process has resident, in bytes.

@@ -1,9 +1,12 @@
 //! What is written, as it is written, and read back.
 
 use super::*;
-use crate::export::{
-    model::{BUILD, CPU, DWELL, FAMILIES, LOST, MEMORY, SOCKETS},
-    strict,
+use crate::{
+    export::{
+        model::{BUILD, CPU, DWELL, FAMILIES, LOST, MEMORY, SOCKETS},
+        strict,
+    },
+    hist::Dwell,
 };
 use proptest::prelude::*;
 

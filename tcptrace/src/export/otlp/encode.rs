@@ -5,7 +5,7 @@ use super::{
     settings::Buckets,
 };
 use crate::{
-    export::model::{BUCKETS_NS, Family, NATIVE_SCALE, Sample, Snapshot, Type, Value},
+    export::model::{BUCKETS_NS, Classic, Family, NATIVE_SCALE, Sample, Snapshot, Type, Value},
     hist::{Dwell, dwell::Exponential},
 };
 use opentelemetry_proto::tonic::{
@@ -59,10 +59,12 @@ fn metric(snapshot: &Snapshot, family: &Family, samples: &[Sample], buckets: Buc
         Type::Gauge | Type::Info => metric::Data::Gauge(Gauge {
             data_points: samples.iter().filter_map(|sample| number(snapshot, sample, false)).collect(),
         }),
-        Type::Histogram if buckets == Buckets::Explicit => metric::Data::Histogram(Histogram {
-            data_points: samples.iter().filter_map(|sample| explicit(snapshot, sample)).collect(),
-            aggregation_temporality: cumulative,
-        }),
+        Type::Histogram if buckets == Buckets::Explicit || samples.iter().any(has_limits) => {
+            metric::Data::Histogram(Histogram {
+                data_points: samples.iter().filter_map(|sample| explicit(snapshot, sample)).collect(),
+                aggregation_temporality: cumulative,
+            })
+        }
         Type::Histogram => metric::Data::ExponentialHistogram(ExponentialHistogram {
             data_points: samples.iter().filter_map(|sample| exponential(snapshot, sample)).collect(),
             aggregation_temporality: cumulative,
@@ -84,7 +86,7 @@ fn number(snapshot: &Snapshot, sample: &Sample, since_the_start: bool) -> Option
         Value::Count(count) => number_data_point::Value::AsInt(i64::try_from(*count).unwrap_or(i64::MAX)),
         Value::Number(number) => number_data_point::Value::AsDouble(*number),
         Value::Info => number_data_point::Value::AsInt(1),
-        Value::Times(_) => return None,
+        Value::Times(_) | Value::Classic(_) => return None,
     };
     Some(NumberDataPoint {
         attributes: attributes(sample),
@@ -112,23 +114,26 @@ fn exponential(snapshot: &Snapshot, sample: &Sample) -> Option<ExponentialHistog
     })
 }
 
+/// It was counted in buckets, and there are no others.
+fn has_limits(sample: &Sample) -> bool {
+    matches!(sample.value, Value::Classic(_))
+}
+
 fn explicit(snapshot: &Snapshot, sample: &Sample) -> Option<HistogramDataPoint> {
-    let Value::Times(dwell) = &sample.value else { return None };
-    let mut below = 0;
-    let mut counts: Vec<u64> = Vec::with_capacity(BUCKETS_NS.len() + 1);
-    for up_to in BUCKETS_NS.iter().map(|limit| dwell.at_most(*limit)).chain([dwell.count()]) {
-        counts.push(up_to.saturating_sub(below));
-        below = up_to;
-    }
+    let (times, max_ns) = match &sample.value {
+        Value::Times(dwell) => (Classic::from(&**dwell), (dwell.count() > 0).then(|| dwell.max_ns())),
+        Value::Classic(times) => (Classic::clone(times), None),
+        _ => return None,
+    };
     Some(HistogramDataPoint {
         attributes: attributes(sample),
         start_time_unix_nano: began(snapshot, sample),
         time_unix_nano: snapshot.at_unix_ns,
-        count: dwell.count(),
-        sum: Some(seconds(dwell.sum_ns())),
-        bucket_counts: counts,
+        count: times.count(),
+        sum: Some(seconds(times.sum_ns)),
+        bucket_counts: times.counts.to_vec(),
         explicit_bounds: BUCKETS_NS.map(seconds).to_vec(),
-        max: (dwell.count() > 0).then(|| seconds(dwell.max_ns())),
+        max: max_ns.map(seconds),
         ..HistogramDataPoint::default()
     })
 }

@@ -25,6 +25,7 @@ pub fn unit(family: &Family) -> &'static str {
         (None, "tcptrace_closes") => "{connection}",
         (None, "tcptrace_lost_events" | "tcptrace_label_overflow") => "{event}",
         (None, "tcptrace_evicted_flows" | "tcptrace_tracked_flows") => "{flow}",
+        (None, "tcptrace_untimed_states") => "{state}",
         (None, "tcptrace_otlp_dropped_exports") => "{export}",
         (None, "tcptrace_bpf_runs") => "{run}",
         (None, "tcptrace_resyncs") => "{resync}",

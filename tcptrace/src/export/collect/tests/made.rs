@@ -158,6 +158,7 @@ pub fn values(snapshot: &Snapshot, family: &'static Family) -> Vec<(String, f64)
         Value::Count(count) => *count as f64,
         Value::Number(number) => *number,
         Value::Times(dwell) => dwell.count() as f64,
+        Value::Classic(times) => times.count() as f64,
         Value::Info => 1.0,
     };
     let labels = |labels: &[(&str, std::borrow::Cow<'_, str>)]| {

@@ -183,7 +183,7 @@ fn looks_are_counted_by_what_they_were_for() {
     for why in [Why::Start, Why::Timer, Why::Timer] {
         let (broken, reconciled) = (Broken::default(), Default::default());
         let resync = Resync { why, duration_ns: 1, namespaces: 1, unread: 4, broken, reconciled };
-        counted.collector.looked(SECOND_NS, &resync);
+        counted.collector.looks.looked(SECOND_NS, &resync);
     }
     let snapshot = counted.at(SECOND_NS);
     assert_eq!(some(&snapshot, &RESYNCS), pairs(&[("start", 1.0), ("timer", 2.0)]));

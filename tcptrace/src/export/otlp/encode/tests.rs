@@ -105,6 +105,12 @@ fn sent(snapshot: &Snapshot) -> Vec<Series> {
                     max: (dwell.count() > 0).then(|| dwell.max_ns() as f64 / 1e9),
                     in_buckets: dwell.count(),
                 },
+                Value::Classic(times) => Got::Times {
+                    count: times.count(),
+                    sum: times.sum_ns as f64 / 1e9,
+                    max: None,
+                    in_buckets: times.counts.iter().sum(),
+                },
             };
             let from = match family.kind {
                 Type::Gauge | Type::Info => 0,
@@ -232,4 +238,21 @@ fn explicit_buckets_are_those_of_the_endpoint() {
         assert_eq!(up_to, dwell.at_most((bound * 1e9) as u64), "{bound}");
     }
     assert_eq!(point.bucket_counts.last(), Some(&1));
+}
+
+/// What was counted in the limits of the endpoint cannot be had in others.
+#[test]
+fn classic_buckets_stay_what_they_are() {
+    let mut times = Classic { sum_ns: 5_000_000_000, ..Classic::default() };
+    (times.counts[0], times.counts[13]) = (2, 1);
+    let value = Value::Classic(Box::new(times));
+    let sample = Sample { labels: Vec::new(), value, began_unix_ns: None };
+    let family = FAMILIES.iter().find(|family| family.kind == Type::Histogram).unwrap();
+    let snapshot = Snapshot { families: vec![(family, vec![sample])], ..Snapshot::default() };
+    let request = request(&snapshot, &[], Buckets::Exponential);
+    assert_eq!(received(&request.encode_to_vec()), sent(&snapshot));
+    let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+    let Some(metric::Data::Histogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+    let point = &histogram.data_points[0];
+    assert_eq!((point.bucket_counts[0], point.bucket_counts[13], point.count), (2, 1, 3));
 }
