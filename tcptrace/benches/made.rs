@@ -4,7 +4,7 @@ use tcptrace_common::{
     address::Address,
     event::{
         BITS_KNOWN, Close, DEAD, DONE, ERROR_KNOWN, HAS_SOCKET, Header, Kind, LastNumbers, NUMBERS_KNOWN,
-        OwnedTransition, Prefix, Task, Tuple,
+        OwnedTransition, Prefix, Retransmit, SEGMENT_KNOWN, Task, Tuple,
     },
     state::TcpState,
 };
@@ -41,6 +41,19 @@ pub fn record(
     } else {
         out.extend(header(Kind::Transition).as_bytes());
     }
+}
+
+/// Appends the record of a segment that was sent again, by timer.
+#[allow(dead_code, reason = "not everybody who makes records wants these")]
+pub fn retransmit(out: &mut Vec<u8>, connection: u64, peers: u64, time_ns: u64) {
+    let established = (TcpState::Established, TcpState::Established);
+    let mut head = header(connection, peers, time_ns, Kind::Retransmit, established);
+    head.pre.to = 0;
+    let mut record = Retransmit::new_zeroed();
+    (record.head, record.known, record.segments) = (head, SEGMENT_KNOWN, 1);
+    (record.seq, record.end_seq, record.tcp_flags) = (1000, 2448, 24);
+    (record.ca_state, record.retransmits, record.backoff) = (4, 1, 1);
+    out.extend(record.as_bytes());
 }
 
 fn task(connection: u64) -> Task {

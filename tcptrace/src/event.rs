@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -41,7 +42,8 @@ impl Ends {
 
     /// Takes from `other` what these ends do not know: ports that are 0, addresses that are unspecified.
     pub fn complete(&mut self, other: &Self) {
-        let unknown = |address: &[u8; 16]| canonical(*address).is_unspecified();
+        // `::` and `::ffff:0.0.0.0`.
+        let unknown = |address: &[u8; 16]| matches!(u128::from_be_bytes(*address), 0 | 0xffff_0000_0000);
         if self.lport == 0 {
             self.lport = other.lport;
         }
@@ -329,10 +331,24 @@ impl Event {
     }
 }
 
-/// The names of TCP flags that are set, as tcpdump's letters stand for them: `SYN|ACK`.
-pub fn flag_names(flags: u8) -> String {
-    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-    let set: Vec<_> =
-        NAMES.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, n)| *n).collect();
-    set.join("|")
+/// TCP flags, shown as the names of those that are set: `SYN|ACK`.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// The names, as tcpdump's letters stand for them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name)
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, name) in self.names().enumerate() {
+            f.write_str(if number == 0 { "" } else { "|" })?;
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
 }

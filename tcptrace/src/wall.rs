@@ -1,6 +1,7 @@
 //! Boot time to the time of day, as people and machines write it.
 
 use jiff::{Timestamp, tz::TimeZone};
+use std::fmt::{self, Write as _};
 
 /// Formats event times. Remembers the last second, because thousands of events share one.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Wall {
         let (second, nanosecond) = self.split(boot_ns);
         if self.utc.second != Some(second) {
             let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
-            self.utc.begin(second, &time.strftime("%Y-%m-%dT%H:%M:%S.").to_string());
+            self.utc.begin(second, format_args!("{}", time.strftime("%Y-%m-%dT%H:%M:%S.")));
         }
         self.utc.finish(nanosecond, 9, "Z")
     }
@@ -40,7 +41,8 @@ impl Wall {
         let (second, nanosecond) = self.split(boot_ns);
         if self.local.second != Some(second) {
             let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
-            self.local.begin(second, &time.to_zoned(self.zone.clone()).strftime("%H:%M:%S.").to_string());
+            let time = time.to_zoned(self.zone.clone());
+            self.local.begin(second, format_args!("{}", time.strftime("%H:%M:%S.")));
         }
         self.local.finish(nanosecond / 1_000_000, 3, "")
     }
@@ -58,10 +60,12 @@ impl Wall {
 }
 
 impl Cached {
-    fn begin(&mut self, second: i64, text: &str) {
+    fn begin(&mut self, second: i64, text: fmt::Arguments<'_>) {
         self.second = Some(second);
-        self.text = text.to_owned();
-        self.fraction = text.len();
+        self.text.clear();
+        // A String takes anything.
+        let _ = self.text.write_fmt(text);
+        self.fraction = self.text.len();
     }
 
     fn finish(&mut self, mut fraction: u64, digits: usize, end: &str) -> &str {
@@ -71,7 +75,7 @@ impl Cached {
             fraction /= 10;
         }
         self.text.truncate(self.fraction);
-        self.text.extend(written[..digits].iter().map(|digit| char::from(*digit)));
+        self.text.push_str(std::str::from_utf8(&written[..digits]).unwrap_or_default());
         self.text.push_str(end);
         &self.text
     }

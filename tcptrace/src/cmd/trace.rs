@@ -25,7 +25,6 @@ use crate::{
     wire,
 };
 use anyhow::Context;
-use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use std::{
     io::{self, Write},
@@ -218,10 +217,8 @@ pub struct Output {
     places: Places,
     /// What is shown is not happening now.
     replayed: bool,
-    /// The line that is being made: serialising into a plain vector is fastest.
-    line: Vec<u8>,
-    /// Complete lines.
-    buffer: BytesMut,
+    /// Lines that are not written yet.
+    made: Vec<u8>,
 }
 
 /// A batch is written when it has grown to this.
@@ -240,8 +237,7 @@ impl Output {
             wall: origin.wall(),
             places: origin.places.clone(),
             replayed: origin.replayed,
-            line: Vec::with_capacity(1024),
-            buffer: BytesMut::with_capacity(2 * BATCH_BYTES),
+            made: Vec::with_capacity(2 * BATCH_BYTES),
         }
     }
 
@@ -263,7 +259,7 @@ impl Output {
                     "hooks": serde_json::Value::Object(hooks.collect()),
                     "identity": identity,
                 });
-                wire::start(&mut self.line, &mut self.wall, started.began_ns, body)?;
+                wire::start(&mut self.made, &mut self.wall, started.began_ns, body)?;
             }
             Format::Text => {
                 if !self.replayed {
@@ -274,7 +270,7 @@ impl Output {
                     tell!("no {tells}: {without} (see tcptrace doctor)");
                 }
                 if !self.choice.summary_only {
-                    self.lines.header(&mut self.line)?;
+                    self.lines.header(&mut self.made)?;
                 }
             }
         }
@@ -293,10 +289,10 @@ impl Output {
         details: serde_json::Value,
     ) -> io::Result<()> {
         match self.format {
-            Format::Json => wire::remark(&mut self.line, &mut self.wall, time_ns, kind, text, details)?,
+            Format::Json => wire::remark(&mut self.made, &mut self.wall, time_ns, kind, text, details)?,
             Format::Text => {
                 let strong = self.palette.strong;
-                writeln!(self.line, "{strong}## {text}{strong:#}")?;
+                writeln!(self.made, "{strong}## {text}{strong:#}")?;
             }
         }
         Ok(())
@@ -309,11 +305,11 @@ impl Output {
     pub fn findings(&mut self, taken_ns: u64, findings: Vec<Finding>) -> io::Result<()> {
         match self.format {
             Format::Json => findings.iter().try_for_each(|finding| {
-                wire::finding::line(&mut self.line, &mut self.wall, &self.places, taken_ns, finding)
+                wire::finding::line(&mut self.made, &mut self.wall, &self.places, taken_ns, finding)
             })?,
             Format::Text => {
                 let page = view::finding::Page::plain(&self.palette);
-                group(findings).iter().try_for_each(|group| page.group(&mut self.line, group))?;
+                group(findings).iter().try_for_each(|group| page.group(&mut self.made, group))?;
             }
         }
         Ok(())
@@ -325,17 +321,10 @@ impl Output {
     /// Standard output's; a broken pipe is none.
     pub fn end(&mut self, summary: &Summary) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => wire::summary(&mut self.line, &mut self.wall, summary.ended_ns, summary)?,
-            Format::Text => view::summary::write(&mut self.line, &self.palette, summary)?,
+            Format::Json => wire::summary(&mut self.made, &mut self.wall, summary.ended_ns, summary)?,
+            Format::Text => view::summary::write(&mut self.made, &self.palette, summary)?,
         }
         quietly(self.flush()).map(drop)
-    }
-}
-
-impl Output {
-    fn keep_line(&mut self) {
-        self.buffer.extend_from_slice(&self.line);
-        self.line.clear();
     }
 }
 
@@ -348,16 +337,15 @@ impl Sink for Output {
             return Ok(Next::Continue);
         }
         match self.format {
-            Format::Json => wire::entry(&mut self.line, &mut self.wall, &self.places, entry)?,
-            Format::Text => self.lines.entry(&mut self.line, &mut self.wall, entry)?,
+            Format::Json => wire::entry(&mut self.made, &mut self.wall, &self.places, entry)?,
+            Format::Text => self.lines.entry(&mut self.made, &mut self.wall, entry)?,
         }
         // Sights and states come on top of what happens: they are not counted.
         self.shown += u64::from(!matches!(entry.what, What::Sight(_) | What::State { .. }));
         if self.choice.count.is_some_and(|count| self.shown >= count) {
             return Ok(Next::Enough);
         }
-        self.keep_line();
-        if self.buffer.len() >= BATCH_BYTES {
+        if self.made.len() >= BATCH_BYTES {
             self.flush()?;
         }
         Ok(Next::Continue)
@@ -375,7 +363,7 @@ impl Sink for Output {
             );
         }
         if self.format == Format::Json {
-            wire::lost(&mut self.line, &mut self.wall, now_ns, lost)?;
+            wire::lost(&mut self.made, &mut self.wall, now_ns, lost)?;
         }
         Ok(())
     }
@@ -383,20 +371,18 @@ impl Sink for Output {
     fn resynced(&mut self, now_ns: u64, resync: &Resync, _: &mut dyn Surroundings) -> io::Result<Next> {
         match self.format {
             Format::Json if !self.choice.tells_resync(resync) => {}
-            Format::Json => wire::resync(&mut self.line, &mut self.wall, now_ns, resync)?,
+            Format::Json => wire::resync(&mut self.made, &mut self.wall, now_ns, resync)?,
             Format::Text => view::resync::tell(resync),
         }
         Ok(Next::Continue)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.keep_line();
-        let buffer = &mut self.buffer;
-        if buffer.is_empty() {
+        if self.made.is_empty() {
             return Ok(());
         }
-        let written = io::stdout().lock().write_all(buffer);
-        buffer.clear();
+        let written = io::stdout().lock().write_all(&self.made);
+        self.made.clear();
         written.and_then(|()| io::stdout().flush())
     }
 }

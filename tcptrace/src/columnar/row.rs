@@ -3,7 +3,7 @@
 use super::schema::Row;
 use crate::{
     enrich::{Place, Places},
-    event::{Reset, Retransmit, TcpState, flag_names},
+    event::{Flags, Reset, Retransmit, TcpState},
     flow::{
         Closed, DWELL_STATES, Entry, FlowId, Known, Seen, Span, What, Who,
         owner::{Owner, Process},
@@ -33,7 +33,11 @@ impl Beside {
             What::Reset(event) => (None, event.answers),
             _ => (None, None),
         };
-        Self { place: place(entry.who.owner.as_ref()), closed_by, flags: flags.map(flag_names) }
+        Self {
+            place: place(entry.who.owner.as_ref()),
+            closed_by,
+            flags: flags.map(|flags| Flags(flags).to_string()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     cause::SentReset,
     owner::{Owner, Process, Source},
+    spare::Spare,
 };
 use crate::event::{Bits, Ends, LastNumbers, Segment, TcpState, Transition};
 use std::sync::Arc;
@@ -128,8 +129,8 @@ pub(super) struct Closing {
 
 impl Flow {
     /// Room for the rare parts.
-    pub fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub fn rare(&mut self, spare: &mut Spare) -> &mut Rare {
+        self.rare.get_or_insert_with(|| spare.rare())
     }
 
     /// Nothing of it has passed the filter for certain.

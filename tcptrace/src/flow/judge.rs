@@ -44,19 +44,19 @@ impl Ledger {
             && orphan
             && matches!(event.state, Some(TcpState::FinWait1 | TcpState::FinWait2));
         match event.direction {
-            Direction::Received => flow.rare().received_ns = Some(head.time_ns),
+            Direction::Received => flow.rare(&mut self.spare).received_ns = Some(head.time_ns),
             Direction::Sent => {
                 let reset = SentReset { reason: event.reason.clone() };
                 match flow.closing() {
                     Some(closing) => closing.sent_after = Some(reset),
-                    None => flow.rare().sent = Some((head.time_ns, reset)),
+                    None => flow.rare(&mut self.spare).sent = Some((head.time_ns, reset)),
                 }
                 // What looked like a received RST was data for a closed socket: this is the answer to it.
-                flow.rare().doubtful_reset = None;
+                flow.rare(&mut self.spare).doubtful_reset = None;
             }
         }
         if doubtful {
-            flow.rare().doubtful_reset = Some(event.clone());
+            flow.rare(&mut self.spare).doubtful_reset = Some(event.clone());
         } else {
             self.say_reset(event.clone(), Some(key), out);
         }
@@ -75,7 +75,7 @@ impl Ledger {
         let task = event.task.as_ref().filter(|task| task.pid != 0).map(|task| self.process(task));
         let Some(flow) = self.flows.get_mut(&key) else { return };
         let numbers = event.numbers.unwrap_or_default();
-        flow.rare().closing = Some(Closing {
+        flow.rare(&mut self.spare).closing = Some(Closing {
             time_ns: event.head.time_ns,
             old: event.old,
             bits: event.bits,
@@ -124,11 +124,12 @@ impl Ledger {
         let Some(mut flow) = self.flows.remove(&key) else { return };
         self.depart(key);
         let begun = self.minisockets.take_begun(key);
-        let rare = flow.rare.take().map(|rare| *rare).unwrap_or_default();
+        let mut boxed = flow.rare.take().unwrap_or_else(|| self.spare.rare());
+        let rare = &mut *boxed;
         if rare.first.is_some() {
-            return; // It never passed the filter.
+            return self.spare.take_rare(boxed); // It never passed the filter.
         }
-        if let Some(reset) = rare.doubtful_reset {
+        if let Some(reset) = rare.doubtful_reset.take() {
             self.totals.reset(reset.direction, reset.reason.as_deref());
             out.push(Entry { time_ns: reset.head.time_ns, who: who(&flow), what: What::Reset(reset) });
         }
@@ -143,7 +144,7 @@ impl Ledger {
             nameless: false,
         });
         let seen = rare.closing.is_some();
-        let Some(closing) = rare.closing.or(unseen) else { return };
+        let Some(closing) = rare.closing.take().or(unseen) else { return };
         let shortly = |time_ns: u64| closing.time_ns.saturating_sub(time_ns) <= HOLD_NS;
         let numbers = (closing.numbers.known & NUMBERS_KNOWN != 0).then_some(closing.numbers);
         let err = (closing.numbers.known & ERROR_KNOWN != 0).then_some(closing.numbers.sk_err);
@@ -160,7 +161,7 @@ impl Ledger {
             local_port: flow.ends.lport != 0,
             shutdown: closing.shutdown,
             retransmits: closing.numbers.retransmits,
-            sent_before: rare.sent.filter(|(time_ns, _)| shortly(*time_ns)).map(|(_, reset)| reset),
+            sent_before: rare.sent.take().filter(|(time_ns, _)| shortly(*time_ns)).map(|(_, reset)| reset),
             sent_after: closing.sent_after,
             received: rare.received_ns.is_some_and(shortly),
             resets_visible: self.capabilities.resets,
@@ -199,7 +200,9 @@ impl Ledger {
             retransmits: rare.retransmits,
             closed_by,
         };
-        out.push(Entry { time_ns: closing.time_ns, who: who(&flow), what: What::Close(Box::new(closed)) });
+        self.spare.take_rare(boxed);
+        let closed = self.spare.closed(closed);
+        out.push(Entry { time_ns: closing.time_ns, who: who(&flow), what: What::Close(closed) });
         if peer_told {
             self.peer_closed(flow.netns, &flow.ends, closing.time_ns, out);
         }

@@ -3,6 +3,7 @@
 //! kernel's timers, and whoever can ask the kernel in between is told what to ask: [`Question`].
 
 mod asking;
+mod due;
 mod table;
 
 pub(super) use table::{Begun, Minisocket, Minisockets};

@@ -9,6 +9,7 @@ pub mod minisocket;
 mod objects;
 pub mod owner;
 mod sights;
+mod spare;
 mod told;
 pub mod totals;
 mod undecided;
@@ -25,6 +26,7 @@ use hashbrown::{HashMap, HashSet};
 use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
 use owner::{Process, Processes, Source};
+use spare::Spare;
 use std::{collections::VecDeque, sync::Arc};
 use totals::Totals;
 
@@ -71,6 +73,7 @@ pub struct Ledger {
     /// Who listens, by namespace and port.
     listeners: HashMap<(u32, u16), Arc<Process>>,
     processes: Processes,
+    spare: Spare,
     totals: Totals,
     generation: u64,
     minisockets: Minisockets,
@@ -98,6 +101,7 @@ impl Ledger {
             requests: HashMap::new(),
             listeners: HashMap::new(),
             processes: Processes::default(),
+            spare: Spare::default(),
             totals: Totals::default(),
             generation: 0,
             minisockets: Minisockets::default(),
@@ -119,6 +123,13 @@ impl Ledger {
             Event::Destroy(event) => self.destroy(event, out),
             Event::Object(event) => self.object(event, out),
             Event::Accept(event) => self.accept(event),
+        }
+    }
+
+    /// Takes an entry back that everybody has read: its memory is used again.
+    pub fn take_back(&mut self, entry: Entry) {
+        if let What::Close(closed) = entry.what {
+            self.spare.take_closed(closed);
         }
     }
 
@@ -204,7 +215,7 @@ impl Ledger {
             self.insert(key, head, TcpState::Close, role, head.time_ns);
             if head.undecided {
                 if let Some(flow) = self.flows.get_mut(&key) {
-                    flow.rare().first = Some(event.clone());
+                    flow.rare(&mut self.spare).first = Some(event.clone());
                     flow.enter(event.new, head.time_ns);
                 }
                 self.take_task(key, event);
@@ -218,15 +229,13 @@ impl Ledger {
             }
             self.count_late(event);
             self.confirm(key, head, out);
-            if self.flows.get(&key).is_none() {
-                self.ensure(key, head, event.old);
+            if self.ensure(key, head, event.old) {
                 self.step(key, event, out);
                 if let Some(closing) = self.flows.get_mut(&key).and_then(Flow::closing) {
                     closing.nameless = self.capabilities.cookies;
                 }
                 return;
             }
-            self.ensure(key, head, event.old);
         }
         self.step(key, event, out);
     }
@@ -388,7 +397,7 @@ impl Ledger {
                     flow.began(began_ns);
                 }
                 let slot = Segment::ALL.iter().position(|kind| *kind == event.segment).unwrap_or(0);
-                let rare = flow.rare();
+                let rare = flow.rare(&mut self.spare);
                 let counter = if failed { &mut rare.failed_sends } else { &mut rare.retransmits[slot] };
                 *counter = counter.saturating_add(u32::from(event.segments));
                 who = self::who(flow);
@@ -418,9 +427,10 @@ impl Ledger {
         if self.capabilities.cookies && head.cookie != 0 { head.cookie } else { head.sock }
     }
 
-    /// A flow that shows up without its beginning.
-    fn ensure(&mut self, key: u64, head: &Head, state: TcpState) {
-        if self.flows.get(&key).is_none() {
+    /// `true`: a flow that shows up without its beginning.
+    fn ensure(&mut self, key: u64, head: &Head, state: TcpState) -> bool {
+        let unknown = self.flows.to_back(&key).is_none();
+        if unknown {
             let role = if state == TcpState::Listen { Role::Listen } else { Role::Unknown };
             self.insert(key, head, state, role, 0);
             // The birth of a half-open request raises no event: that we saw everything says nothing of it.
@@ -433,9 +443,8 @@ impl Ledger {
                     self.watch_half_open(key, head.time_ns);
                 }
             }
-        } else {
-            self.flows.to_back(&key);
         }
+        unknown
     }
 
     /// `born_ns` 0: older than we are.

@@ -151,6 +151,7 @@ impl Core {
             if sink.entry(&entry)? == Next::Enough {
                 return Ok(Next::Enough);
             }
+            self.ledger.take_back(entry);
         }
         sink.handed_over().map(|()| Next::Continue)
     }

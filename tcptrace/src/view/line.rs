@@ -2,7 +2,7 @@
 
 use super::{Bytes, Duration, Palette, carrier, errno};
 use crate::{
-    event::{Carrier, Direction, Reason, Reset, Retransmit, Segment, TcpState, flag_names},
+    event::{Carrier, Direction, Flags, Reason, Reset, Retransmit, Segment, TcpState},
     flow::{Closed, Entry, Known, Role, Seen, Span, What, Who, cause::Cause},
     sight::Kind,
     wall::Wall,
@@ -11,6 +11,7 @@ use anstyle::Style;
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    net::SocketAddr,
 };
 
 /// Writes entries as aligned lines. Columns only grow, so that what stands on the screen stays aligned.
@@ -19,12 +20,16 @@ pub struct Lines {
     palette: Palette,
     ends_width: usize,
     owner_width: usize,
+    ends: String,
+    owner: String,
     text: String,
 }
 
 /// Room for two IPv4 addresses with ports, and for a usual command with its pid.
 const ENDS_WIDTH: usize = 43;
 const OWNER_WIDTH: usize = 18;
+/// Room for the longest name of a state.
+const STATE_WIDTH: usize = 11;
 /// "At least" next to nothing says nothing.
 const LEAST_BOUND_NS: u64 = 1_000_000;
 /// Columns stop growing here: a long line is better than a table nobody can read.
@@ -33,7 +38,14 @@ const MAX_ENDS_WIDTH: usize = 96;
 impl Lines {
     /// Lines in these styles.
     pub fn new(palette: Palette) -> Self {
-        Self { palette, ends_width: ENDS_WIDTH, owner_width: OWNER_WIDTH, text: String::new() }
+        Self {
+            palette,
+            ends_width: ENDS_WIDTH,
+            owner_width: OWNER_WIDTH,
+            ends: String::new(),
+            owner: String::new(),
+            text: String::new(),
+        }
     }
 
     /// The names of the columns.
@@ -55,19 +67,19 @@ impl Lines {
     /// # Errors
     /// Those of `out`.
     pub fn entry(&mut self, out: &mut impl Write, wall: &mut Wall, entry: &Entry) -> io::Result<()> {
-        let ends = ends(&entry.who);
-        let owner = owner(&entry.who);
-        self.ends_width = self.ends_width.max(ends.len().min(MAX_ENDS_WIDTH));
-        self.owner_width = self.owner_width.max(owner.len());
+        self.ends.clear();
+        ends(&mut self.ends, &entry.who);
+        self.owner.clear();
+        owner(&mut self.owner, &entry.who);
+        self.ends_width = self.ends_width.max(self.ends.len().min(MAX_ENDS_WIDTH));
+        self.owner_width = self.owner_width.max(self.owner.len());
         let style = self.describe(entry);
-        let dim = self.palette.dim;
-        let (ends_width, owner_width) = (self.ends_width, self.owner_width);
-        writeln!(
-            out,
-            "{dim}{}{dim:#} {ends:<ends_width$} {owner:<owner_width$} {style}{}{style:#}",
-            wall.clock(entry.time_ns),
-            self.text
-        )
+        styled(out, self.palette.dim, wall.clock(entry.time_ns))?;
+        out.write_all(b" ")?;
+        column(out, &self.ends, self.ends_width)?;
+        column(out, &self.owner, self.owner_width)?;
+        styled(out, style, &self.text)?;
+        out.write_all(b"\n")
     }
 
     /// Time and event only: where it is plain whose they are.
@@ -76,8 +88,10 @@ impl Lines {
     /// Those of `out`.
     pub fn event(&mut self, out: &mut impl Write, wall: &mut Wall, entry: &Entry) -> io::Result<()> {
         let style = self.describe(entry);
-        let dim = self.palette.dim;
-        writeln!(out, "{dim}{}{dim:#} {style}{}{style:#}", wall.clock(entry.time_ns), self.text)
+        styled(out, self.palette.dim, wall.clock(entry.time_ns))?;
+        out.write_all(b" ")?;
+        styled(out, style, &self.text)?;
+        out.write_all(b"\n")
     }
 
     /// Makes the text of what happened, and gives its style.
@@ -96,8 +110,19 @@ impl Lines {
         }
     }
 
+    /// The text is ASCII so far.
+    fn fill_up_to(&mut self, width: usize) {
+        while self.text.len() < width {
+            self.text.push(' ');
+        }
+    }
+
     fn transition(&mut self, old: TcpState, new: TcpState, in_state: Option<Span>, known: Known) -> Style {
-        let _ = write!(self.text, "{:<11} -> {:<11}", old.name(), new.name());
+        self.text.push_str(old.name());
+        self.fill_up_to(STATE_WIDTH);
+        self.text.push_str(" -> ");
+        self.text.push_str(new.name());
+        self.fill_up_to(STATE_WIDTH + 4 + STATE_WIDTH);
         if old == new {
             self.text.push_str(if known == Known::Event {
                 "  (descriptor closed)"
@@ -107,8 +132,8 @@ impl Lines {
         } else if let Some(span) =
             in_state.filter(|span| old != TcpState::Close && (span.exact || span.ns >= LEAST_BOUND_NS))
         {
-            let bound = if span.exact { "after" } else { "after at least" };
-            let _ = write!(self.text, "  {bound} {}", Duration(span.ns));
+            self.text.push_str(if span.exact { "  after " } else { "  after at least " });
+            let _ = write!(self.text, "{}", Duration(span.ns));
         }
         self.text.truncate(self.text.trim_end().len());
         self.text.push_str(match known {
@@ -200,7 +225,7 @@ impl Lines {
             let _ = write!(self.text, ": {reason}");
         }
         if let Some(flags) = event.answers.filter(|_| event.direction == Direction::Sent) {
-            let _ = write!(self.text, " (answers {})", flag_names(flags));
+            let _ = write!(self.text, " (answers {})", Flags(flags));
         }
         self.palette.bad
     }
@@ -258,21 +283,89 @@ fn segment(segment: Segment) -> &'static str {
     }
 }
 
-fn ends(who: &Who) -> String {
-    if who.role == Role::Listen {
-        return format!("{} (listening)", who.ends.local());
+/// Most styles are plain, and a line is made of pieces a million times a second: formatting is for what needs it.
+fn styled(out: &mut impl Write, style: Style, text: &str) -> io::Result<()> {
+    if style.is_plain() {
+        return out.write_all(text.as_bytes());
     }
-    format!("{} -> {}", who.ends.local(), who.ends.remote())
+    write!(out, "{style}{text}{style:#}")
 }
 
-fn owner(who: &Who) -> String {
+/// The text, filled up to so many characters, and a space.
+fn column(out: &mut impl Write, text: &str, width: usize) -> io::Result<()> {
+    const SPACES: [u8; 128] = [b' '; 128];
+    out.write_all(text.as_bytes())?;
+    let mut missing = width.saturating_sub(text.chars().count()) + 1;
+    while missing > 0 {
+        let some = missing.min(SPACES.len());
+        out.write_all(&SPACES[..some])?;
+        missing -= some;
+    }
+    Ok(())
+}
+
+fn ends(text: &mut String, who: &Who) {
+    end(text, who.ends.local());
+    if who.role == Role::Listen {
+        text.push_str(" (listening)");
+    } else {
+        text.push_str(" -> ");
+        end(text, who.ends.remote());
+    }
+}
+
+/// As it is displayed.
+fn end(text: &mut String, end: SocketAddr) {
+    let SocketAddr::V4(end) = end else {
+        let _ = write!(text, "{end}");
+        return;
+    };
+    let [a, b, c, d] = end.ip().octets();
+    for (octet, after) in [(a, '.'), (b, '.'), (c, '.'), (d, ':')] {
+        number(text, octet);
+        text.push(after);
+    }
+    number(text, end.port());
+}
+
+fn number(text: &mut String, number: impl itoa::Integer) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+fn owner(text: &mut String, who: &Who) {
     use crate::flow::owner::Source;
-    match &who.owner {
-        // A guess is marked as one.
-        Some(owner) if owner.source == Source::Listener => {
-            format!("{}/{}?", owner.process.comm, owner.process.pid)
+    let Some(owner) = &who.owner else {
+        text.push('-');
+        return;
+    };
+    text.push_str(&owner.process.comm);
+    text.push('/');
+    number(text, owner.process.pid);
+    // A guess is marked as one.
+    if owner.source == Source::Listener {
+        text.push('?');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_as_they_are_displayed() {
+        for shown in ["10.0.0.1:80", "255.255.255.255:65535", "0.0.0.0:0", "[fd00::1]:443", "[::]:0"] {
+            let mut text = String::new();
+            end(&mut text, shown.parse().unwrap());
+            assert_eq!(text, shown);
         }
-        Some(owner) => format!("{}/{}", owner.process.comm, owner.process.pid),
-        None => "-".to_owned(),
+    }
+
+    #[test]
+    fn columns_are_filled_up_to_characters() {
+        for (text, width) in [("", 3), ("ab", 3), ("abcd", 3), ("\u{e4}b", 4), ("x", 300)] {
+            let mut out = Vec::new();
+            column(&mut out, text, width).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{text:<width$} "));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! `explain`: one connection as it stands, with what it has tried and will still try.
 
-use super::{OwnerJson, line_of, local, owner_json, remote, sight};
+use super::{
+    line::{OwnerJson, begin, both, end_with},
+    sight,
+};
 use crate::{
     diagnose::{
         Case,
@@ -60,7 +63,7 @@ pub fn line(
         owner: told.owner.clone(),
     };
     let body = Body {
-        closed_by: told.closed_by.as_ref().map(|owner| owner_json(owner, closer_place.as_deref())),
+        closed_by: told.closed_by.as_ref().map(|owner| OwnerJson::new(owner, closer_place.as_deref())),
         shown,
         retries: retries.map(|retries| RetriesJson {
             what: retries.what,
@@ -79,7 +82,6 @@ pub fn line(
             end_latest_ns: retries.ahead.end.map(|end| end.latest_ns),
         }),
     };
-    let ends = &who.ends;
-    let ends = (Some(ends.family()), Some(local(ends)), Some(remote(ends)));
-    line_of(out, wall, "explain", (case.taken_ns, &who), ends, owner_place.as_deref(), body)
+    begin(out, wall, "explain", (case.taken_ns, &who), both(&who.ends), owner_place.as_deref());
+    end_with(out, body)
 }

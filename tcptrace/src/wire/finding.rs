@@ -1,6 +1,9 @@
 //! `finding`: something that does not move. `stuck`: what a look came to.
 
-use super::{OwnerJson, line_of, local, owner_json, plain, remote};
+use super::{
+    line::{OwnerJson, begin, end_with},
+    plain,
+};
 use crate::{
     diagnose::{Deadline, Diagnosis, Evidence, Finding, OnTheWay, Scene, Setting, limits::Limit},
     enrich::{Place, Places},
@@ -74,8 +77,8 @@ pub fn line(
     };
     let ends = (
         (here || there).then(|| if here { ends.family() } else { ends.turned_round().family() }),
-        here.then(|| local(ends)),
-        there.then(|| remote(ends)),
+        here.then(|| ends.local().into()),
+        there.then(|| ends.remote().into()),
     );
     let who = Who {
         id: subject.id,
@@ -86,7 +89,7 @@ pub fn line(
     };
     let body = Body {
         owner_fd: subject.fd,
-        closed_by: subject.closed_by.as_ref().map(|owner| owner_json(owner, closer.as_deref())),
+        closed_by: subject.closed_by.as_ref().map(|owner| OwnerJson::new(owner, closer.as_deref())),
         made_in: made_in.as_deref().map(Place::name),
         name: finding.name,
         state: subject.state.name(),
@@ -123,7 +126,8 @@ pub fn line(
         retries_left,
         next_step: &finding.next_step,
     };
-    line_of(out, wall, "finding", (taken_ns, &who), ends, place.as_deref(), body)
+    begin(out, wall, "finding", (taken_ns, &who), ends, place.as_deref());
+    end_with(out, body)
 }
 
 /// The line after the findings of a look.

@@ -1,12 +1,15 @@
 //! The lines of `kill`: a socket that was ended or would be (`kill`), the sum (`kill-summary`), and what goes into the
 //! audit (`kill-audit`).
 
-use super::{join, line, plain, sight};
+use super::{
+    line::{begin, both, end_with, join},
+    plain, sight,
+};
 use crate::{
     enrich::Places,
     event::TcpState,
     flow::{
-        Entry, FlowId, Role, What, Who,
+        FlowId, Role, Who,
         owner::{Owner, Source},
     },
     kill::{LeftOut, Outcome, Tally, Target},
@@ -53,11 +56,11 @@ pub fn socket(
     target: &Target,
     outcome: &Outcome,
 ) -> serde_json::Result<()> {
-    let entry = entry(time_ns, target);
-    let place = entry.who.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
-    line(out, wall, "kill", &entry, place.as_deref(), sight::body(&target.seen))?;
-    out.truncate(out.len().saturating_sub(1)); // its end
-    join(
+    let who = who(target);
+    let place = who.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
+    begin(out, wall, "kill", (time_ns, &who), both(&who.ends), place.as_deref());
+    join(out, sight::body(&target.seen))?;
+    end_with(
         out,
         KillBody {
             fd: target.held.as_ref().map(|held| held.fd),
@@ -67,9 +70,7 @@ pub fn socket(
             errno: if let Outcome::Refused(errno) = outcome { Some(*errno) } else { None },
             text: told(outcome, target),
         },
-    )?;
-    out.push(b'\n');
-    Ok(())
+    )
 }
 
 /// Writes what goes into the audit as one line: without an outcome, that it will be tried.
@@ -96,7 +97,9 @@ pub fn audit(
         result: outcome.map(Outcome::name),
         text: outcome.map(|outcome| told(outcome, target)),
     };
-    line(out, wall, "kill-audit", &entry(time_ns, target), None, body)
+    let who = who(target);
+    begin(out, wall, "kill-audit", (time_ns, &who), both(&who.ends), None);
+    end_with(out, body)
 }
 
 /// Writes the sum as one line.
@@ -137,7 +140,7 @@ const fn now_state(outcome: &Outcome) -> Option<TcpState> {
     }
 }
 
-fn entry(time_ns: u64, target: &Target) -> Entry {
+fn who(target: &Target) -> Who {
     let sight = &target.seen.sight;
     let role = match (sight.state, sight.kind) {
         (TcpState::Listen, _) => Role::Listen,
@@ -148,6 +151,5 @@ fn entry(time_ns: u64, target: &Target) -> Entry {
         .held
         .as_ref()
         .map(|held| Owner { process: std::sync::Arc::clone(&held.process), source: Source::Descriptor });
-    let who = Who { id: FlowId::Cookie(sight.cookie), netns: sight.netns, ends: sight.ends, role, owner };
-    Entry { time_ns, who, what: What::Sight(Box::new(target.seen.clone())) }
+    Who { id: FlowId::Cookie(sight.cookie), netns: sight.netns, ends: sight.ends, role, owner }
 }

@@ -16,6 +16,7 @@ use super::{
     figures::{Spread, mebibytes, number},
     machine,
     markdown::{Row, row, table, verdict},
+    output::Output,
     report::{self, Report, Subject},
     timed::{self, Took},
 };
@@ -26,6 +27,12 @@ const PAGE: &str = "docs/replay-cost.md";
 const PEERS: &str = "100000";
 /// Events beyond those that open the connections: the oldest close, others open.
 const MORE_EVENTS: u64 = 1_000_000;
+/// Connections a second that open and close: so few that few are in TIME_WAIT beside those that are open.
+const SLOW: u64 = 200;
+/// Events of a connection: the changes of one of its ends.
+const EACH: f64 = 5.0;
+/// Open at once where they come fast.
+const FAST_FLOWS: u64 = 100_000;
 /// How long one replay may take.
 const MOST: Duration = Duration::from_secs(300);
 /// What is done with the events.
@@ -52,6 +59,9 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
     flows: Vec<u64>,
+    /// Connections a second that open and close, in a recording of its own: no machine has to make them
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    rate: u64,
     #[command(flatten)]
     common: report::Common,
 }
@@ -59,8 +69,12 @@ pub struct Options {
 /// All rounds with one recording.
 struct Crowd {
     flows: u64,
+    /// Connections a second.
+    rate: u64,
     events: u64,
     bytes: u64,
+    /// That `watch --format json` writes.
+    lines: u64,
     /// By view, in their order.
     runs: [Vec<Took>; VIEWS.len()],
 }
@@ -71,6 +85,12 @@ impl Crowd {
         Spread::of(self.runs[view].iter().map(|took| took.cpu.as_secs_f64() * 1e6 / self.events as f64))
     }
 
+    /// What is wrong with it: a view that shows nothing costs nothing.
+    fn wrong(&self) -> Option<String> {
+        (self.lines < self.events)
+            .then(|| format!("watch --format json wrote {} lines for {} events", self.lines, self.events))
+    }
+
     fn peak(&self, view: usize) -> Result<Spread> {
         Spread::of(self.runs[view].iter().map(|took| took.peak as f64))
     }
@@ -79,7 +99,8 @@ impl Crowd {
 /// Measures and writes.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let flows: Vec<_> = options.flows.iter().map(u64::to_string).collect();
-    let words = ["--flows", &flows.join(","), "--rounds", &options.rounds.to_string()];
+    let (rounds, rate) = (options.rounds.to_string(), options.rate.to_string());
+    let words = ["--flows", &flows.join(","), "--rate", &rate, "--rounds", &rounds];
     let report = Report {
         task: &["bench", "replay"],
         page: PAGE,
@@ -90,9 +111,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let mut crowds = Vec::new();
         let generator = build(subject)?;
         for flows in &options.flows {
-            crowds.push(measure(subject, &generator, *flows, options.rounds)?);
+            crowds.push(measure(subject, &generator, *flows, SLOW, options.rounds)?);
         }
-        Ok((page(subject, &report.command(), options.rounds, &crowds)?, Vec::new()))
+        let fast = measure(subject, &generator, FAST_FLOWS, options.rate, options.rounds)?;
+        let wrong = crowds.iter().chain([&fast]).flat_map(Crowd::wrong).collect();
+        Ok((page(subject, &report.command(), options.rounds, &crowds, &fast)?, wrong))
     })
 }
 
@@ -111,17 +134,18 @@ impl Drop for Recording {
     }
 }
 
-fn measure(subject: &Subject, generator: &Path, flows: u64, rounds: u32) -> Result<Crowd> {
-    eprintln!("{} connections", number(flows as f64, 0));
-    let name = format!("tcptrace-crowd-{}-{flows}.tct", std::process::id());
+fn measure(subject: &Subject, generator: &Path, flows: u64, rate: u64, rounds: u32) -> Result<Crowd> {
+    eprintln!("{} connections, {} a second", number(flows as f64, 0), number(rate as f64, 0));
+    let name = format!("tcptrace-crowd-{}-{flows}-{rate}.tct", std::process::id());
     let recording = Recording(std::env::temp_dir().join(name));
     let mut command = subject.tools.command(generator);
     // Two events open one.
     let events = flows * 2 + MORE_EVENTS;
-    command.args([&flows.to_string(), &events.to_string(), PEERS]).arg(&recording.0);
+    command.args([&flows.to_string(), &events.to_string(), PEERS, &rate.to_string()]).arg(&recording.0);
     let events = output_of(&mut command)?.trim().parse().context("the recording has no events")?;
     let bytes = fs::metadata(&recording.0)?.len();
-    let mut crowd = Crowd { flows, events, bytes, runs: Default::default() };
+    let lines = lines(subject, &recording.0)?;
+    let mut crowd = Crowd { flows, rate, events, bytes, lines, runs: Default::default() };
     for round in 0..rounds as usize {
         eprintln!("  round {} of {rounds}", round + 1);
         // Each round begins with another one, so that nobody always follows the same.
@@ -136,7 +160,16 @@ fn measure(subject: &Subject, generator: &Path, flows: u64, rounds: u32) -> Resu
     Ok(crowd)
 }
 
-fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd]) -> Result<String> {
+fn lines(subject: &Subject, recording: &Path) -> Result<u64> {
+    let out = Output::new()?;
+    let mut command = subject.tools.command(&subject.program);
+    command.args(["watch", "--format", "json", "--from"]).arg(recording);
+    command.stdin(Stdio::null()).stdout(out.for_child()?).stderr(Stdio::null());
+    timed::run(&mut command, None, MOST)?;
+    out.lines()
+}
+
+fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd], fast: &Crowd) -> Result<String> {
     let mut page = format!(
         "# What an event costs user space\n\nWritten by `{command}`. Run it again instead of editing this page.\n\n\
         - measured: {}, {}, on {}\n- machine: {}\n\n\
@@ -173,6 +206,7 @@ fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd]) -> Resu
             );
         }
     }
+    rates(&mut page, fast)?;
     for crowd in crowds {
         let each = crowd.bytes as f64 / crowd.events as f64;
         let _ = write!(
@@ -183,6 +217,31 @@ fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd]) -> Resu
     }
     page.push('\n');
     Ok(page)
+}
+
+fn rates(page: &mut String, fast: &Crowd) -> Result<()> {
+    let rate = number(fast.rate as f64, 0);
+    table(
+        page,
+        &format!("{rate} connections a second"),
+        &["", "a million events", "processors for that rate", "connections/s, one core"],
+    );
+    for (view, (name, _)) in VIEWS.iter().enumerate() {
+        let cost = fast.cost(view)?;
+        let processors = cost.median / 1e6 * EACH * fast.rate as f64;
+        let most = 1e6 / (cost.median * EACH);
+        row(page, &[name, &cost.show(2, "s"), &number(processors, 2), &number(most, 0)]);
+    }
+    let _ = write!(
+        page,
+        "\nA recording in which {} connections are open, and {rate} a second end while others open: {} events in {} s, \
+         {EACH:.0} of each connection (the changes of one of its ends). *Processors* is what a million events take, \
+         times the events of a second: one thread does it all, so from 1 on it falls behind.\n",
+        number(fast.flows as f64, 0),
+        number(fast.events as f64, 0),
+        number(fast.events as f64 / EACH / fast.rate as f64, 2),
+    );
+    Ok(())
 }
 
 fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {

@@ -1,12 +1,11 @@
 //! What is to be asked of the kernel, and what an answer, or none, means.
 
-use super::{Minisocket, Minisockets, Question, Subject, TIMER_SLACK_NS};
+use super::{Minisocket, Minisockets, Question, Subject, TIMER_SLACK_NS, due::After};
 use crate::{
     event::TcpState,
     flow::{Capabilities, Entry, FlowId, Known, Ledger},
     sight::{Kind, Sight, Taken},
 };
-use std::cmp::Reverse;
 
 /// A state that usually passes within a few round trips is doubted after this time: the event that ended it may be missing
 /// without anybody knowing (docs/kernel.md).
@@ -29,7 +28,7 @@ impl Minisockets {
         capabilities: Capabilities,
     ) {
         if is_passing(state) && capabilities.cookies && capabilities.all_states {
-            self.look_at(now_ns.saturating_add(PASSING_NS), Subject::Flow(key));
+            self.due.push(After::Passing, now_ns.saturating_add(PASSING_NS), Subject::Flow(key));
         }
     }
 }
@@ -52,10 +51,8 @@ impl Ledger {
             out.extend(self.question(subject));
         }
         while out.len() < most
-            && let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
-            && due_ns <= now_ns
+            && let Some((due_ns, subject)) = self.minisockets.due.pop_by(now_ns)
         {
-            self.minisockets.due.pop();
             if self.is_due(subject, due_ns) {
                 out.extend(self.question(subject));
             }
@@ -64,10 +61,8 @@ impl Ledger {
 
     /// Believes rule and timer where the time to ask is over.
     pub fn overdue(&mut self, now_ns: u64, out: &mut Vec<Entry>) {
-        while let Some(&Reverse((due_ns, subject))) = self.minisockets.due.peek()
-            && due_ns.saturating_add(TIMER_SLACK_NS) <= now_ns
-        {
-            self.minisockets.due.pop();
+        let Some(late_ns) = now_ns.checked_sub(TIMER_SLACK_NS) else { return };
+        while let Some((due_ns, subject)) = self.minisockets.due.pop_by(late_ns) {
             if self.is_due(subject, due_ns)
                 && let Some(question) = self.question(subject)
             {
@@ -81,7 +76,7 @@ impl Ledger {
         if !self.minisockets.questions.is_empty() {
             return Some(0);
         }
-        self.minisockets.due.peek().map(|Reverse((due_ns, _))| *due_ns)
+        self.minisockets.due.first_ns()
     }
 
     /// Not superseded by another plan.

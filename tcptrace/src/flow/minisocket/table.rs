@@ -1,6 +1,9 @@
 //! The minisockets that are known, by number and by ends, and when to look after each.
 
-use super::{Limits, Subject, TIME_WAIT_NS, TIMER_SLACK_NS};
+use super::{
+    Limits, Subject, TIME_WAIT_NS, TIMER_SLACK_NS,
+    due::{After, Due},
+};
 use crate::{
     event::{Ends, TcpState},
     flow::{
@@ -11,12 +14,7 @@ use crate::{
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use hashlink::LinkedHashMap;
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    hash::BuildHasher,
-    sync::Arc,
-};
+use std::{collections::VecDeque, hash::BuildHasher, sync::Arc};
 
 /// Minisockets whose socket's close is not traced yet.
 const MAX_BEGUN: usize = 4096;
@@ -102,7 +100,7 @@ pub(in crate::flow) struct Minisockets {
     pub by_ends: HashTable<u64>,
     pub hasher: DefaultHashBuilder,
     /// When to ask, or to believe the timer.
-    pub due: BinaryHeap<Reverse<(u64, Subject)>>,
+    pub due: Due,
     /// To be asked at once.
     pub questions: VecDeque<Subject>,
     /// Those that a probe saw begin, by cookie, until the close of their socket is traced: within microseconds.
@@ -129,20 +127,24 @@ impl Minisockets {
 
     /// Something about this subject is to be looked at then.
     pub fn look_at(&mut self, time_ns: u64, subject: Subject) {
-        self.due.push(Reverse((time_ns, subject)));
+        self.due.push(After::Any, time_ns, subject);
     }
 
     pub fn plan(&mut self, number: u64, time_ns: u64) {
+        self.plan_after(After::Any, number, time_ns);
+    }
+
+    fn plan_after(&mut self, after: After, number: u64, time_ns: u64) {
         if let Some(minisocket) = self.known.get_mut(&number) {
             minisocket.ask_ns = time_ns;
-            self.look_at(time_ns, Subject::Minisocket(number));
+            self.due.push(after, time_ns, Subject::Minisocket(number));
         }
     }
 
     /// To be asked for when it should have ended.
     pub fn plan_end(&mut self, number: u64) {
         if let Some(time_ns) = self.known.get(&number).map(Minisocket::last_call_ns) {
-            self.plan(number, time_ns);
+            self.plan_after(After::Life, number, time_ns);
         }
     }
 

@@ -14,6 +14,8 @@ pub struct Crowd {
     child: Child,
     /// Their network namespace.
     pub netns: File,
+    /// Where that is.
+    pub path: String,
     /// How many processes hold them.
     pub processes: u64,
 }
@@ -42,7 +44,7 @@ impl Crowd {
         let processes = answer["processes"].as_u64().context("the population counts no processes")?;
         let path = format!("/proc/{}/ns/net", child.id());
         let netns = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        Ok(Self { child, netns, processes })
+        Ok(Self { child, netns, path, processes })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench snapshot`: how long it takes to know every socket, ours beside `ss`; writes `docs/snapshot.md`.
+//! `cargo xtask bench snapshot`: how long it takes to know every socket, ours beside `ss` and `netstat`; writes `docs/snapshot.md`.
 
 mod crowd;
 mod page;
@@ -33,8 +33,8 @@ pub struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// How many sockets there are, several numbers with commas between them
-    #[arg(long, value_delimiter = ',', default_value = "10000,100000,200000")]
-    #[arg(value_parser = clap::value_parser!(u64).range(2..=250_000))]
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,200000,400000")]
+    #[arg(value_parser = clap::value_parser!(u64).range(2..=2_000_000))]
     sockets: Vec<u64>,
     #[command(flatten)]
     common: report::Common,
@@ -49,6 +49,8 @@ struct Measured {
     date: String,
     machine: String,
     rounds: u32,
+    /// Programs that are not installed.
+    absent: Vec<&'static str>,
     populations: Vec<Population>,
 }
 
@@ -109,6 +111,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn measure(subject: &Subject, options: &Options, command: String) -> Result<Measured> {
     let tools = &subject.tools;
     let ss = output_of(tools.command("ss").arg("-V"))?.trim().to_owned();
+    let here = here(subject);
     let mut populations = Vec::new();
     for sockets in &options.sockets {
         ensure!(sockets % 2 == 0, "every connection has two sockets: {sockets} is an odd number of them");
@@ -122,8 +125,19 @@ fn measure(subject: &Subject, options: &Options, command: String) -> Result<Meas
         date: machine::date(tools)?,
         machine: machine::describe(),
         rounds: options.rounds,
+        absent: PROGRAMS
+            .iter()
+            .filter(|program| !here.contains(program))
+            .map(|program| program.name())
+            .collect(),
         populations,
     })
+}
+
+/// What can be measured here.
+fn here(subject: &Subject) -> Vec<Program> {
+    let there = |program: &Program| program.needs().is_none_or(|name| subject.tools.find(name).is_some());
+    PROGRAMS.into_iter().filter(there).collect()
 }
 
 fn population(subject: &Subject, sockets: u64, rounds: u32) -> Result<Population> {
@@ -133,7 +147,7 @@ fn population(subject: &Subject, sockets: u64, rounds: u32) -> Result<Population
     ensure!(listed == sockets, "ss shows {listed} sockets where there should be {sockets}");
     let mut population =
         Population { sockets, processes: crowd.processes, runs: Vec::new(), wrong: Vec::new() };
-    let programs: Vec<_> = PROGRAMS.into_iter().filter(|program| program.is_here(subject)).collect();
+    let programs = here(subject);
     for round in 0..rounds {
         eprintln!("  round {} of {rounds}", round + 1);
         // Each round begins with another one, so that nobody always follows the same.

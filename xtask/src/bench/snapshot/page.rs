@@ -11,7 +11,7 @@ use super::{
         timed::Took,
     },
     Measured, Population,
-    programs::{MOST, PAIRS, PROGRAMS, Program, Said},
+    programs::{LOOKS_APART, MOST, PAIRS, PROGRAMS, Program, Said},
 };
 
 /// The population that the targets are for.
@@ -44,7 +44,7 @@ fn head(measured: &Measured) -> String {
         "# How long it takes to know every socket\n\n\
          Written by `{}`. Run it again instead of editing this page.\n\n\
          - measured: {}, {}, on {}\n\
-         - beside: {}\n\
+         - beside: {}{}\n\
          - machine: {}\n\n\
          Every figure is the median of {} rounds, with the smallest and the largest behind it; {}.\n",
         measured.command,
@@ -52,6 +52,11 @@ fn head(measured: &Measured) -> String {
         measured.commit,
         measured.date,
         measured.ss,
+        if measured.absent.is_empty() {
+            String::new()
+        } else {
+            format!("; not installed here, so not measured: {}", measured.absent.join(", "))
+        },
         measured.machine,
         measured.rounds,
         once(measured),
@@ -108,9 +113,12 @@ fn flow(population: &Population) -> Result<Spread> {
 }
 
 fn beside(page: &mut String, measured: &Measured) -> Result<()> {
-    table(page, "Beside `ss`", &["sockets", "", "beside", "its time in theirs"]);
+    table(page, "Beside `ss` and `netstat`", &["sockets", "", "beside", "its time in theirs"]);
     for population in &measured.populations {
         for (ours, theirs) in PAIRS {
+            if population.of(theirs).next().is_none() {
+                continue; // not installed
+            }
             let ratio = Spread::of(population.ratios(ours, theirs))?;
             let than = if population.of(theirs).any(|run| run.took.cut_off) { "less than " } else { "" };
             let ratio = format!("{than}{}", ratio.show(if ratio.median < 0.1 { 3 } else { 2 }, "×"));
@@ -122,7 +130,9 @@ fn beside(page: &mut String, measured: &Measured) -> Result<()> {
         page,
         "\nWhole processes, from start to exit; each ratio is of two runs of the same round. {} shows addresses and states \
          and {} TCP's own numbers as well, which is what the ledger is given; {} shows processes, but not those \
-         numbers. They print what they know, and tcptrace keeps it: each does its own work, not the other's.\n",
+         numbers. They print what they know, and tcptrace keeps it: each does its own work, not the other's. `stat` counts, sets beside \
+         limits, and looks at the accept queues; `stuck` looks twice, {LOOKS_APART} apart, with the owner of each socket and what \
+         sockets tell themselves, and judges: that pause is in its time.\n",
         Program::Ss.name(),
         Program::SsInfo.name(),
         Program::SsOwners.name(),
@@ -277,7 +287,7 @@ mod tests {
                 };
                 let cut_off = cut_off && program == Program::SsOwners;
                 let took = Took { wall, cpu: wall / 2, peak: 1 << 20, cut_off };
-                let said = [Program::Ledger, Program::Owners].contains(&program).then_some(Said {
+                let said = program.says().then_some(Said {
                     sockets,
                     flows: sockets,
                     owned: 0,
@@ -298,7 +308,9 @@ mod tests {
         let text = String::new;
         let (command, version, ss, commit) = (text(), text(), text(), text());
         let (date, machine) = (text(), text());
-        write(&Measured { command, version, ss, commit, date, machine, rounds: 3, populations }).unwrap()
+        let absent = vec!["`netstat -nat`"];
+        write(&Measured { command, version, ss, commit, date, machine, rounds: 3, absent, populations })
+            .unwrap()
     }
 
     #[test]
@@ -313,6 +325,7 @@ mod tests {
             assert!(page.contains(line), "{line}\n{page}");
         }
         assert!(page.contains("was run once only among 200,000 sockets"));
+        assert!(page.contains("not installed here, so not measured: `netstat -nat`"));
     }
 
     #[test]

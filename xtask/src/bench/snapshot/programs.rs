@@ -1,4 +1,4 @@
-//! What is compared: `ss` and `netstat`, as people type them, and tcptrace's own way to the same sockets.
+//! What is compared: `ss` and `netstat`, as people type them, and tcptrace's own ways to the same sockets.
 
 use std::{
     fs::File,
@@ -34,23 +34,46 @@ pub enum Program {
     SsOwners,
     /// Addresses and states.
     Netstat,
+    /// States, counted.
+    Counted,
     /// Ours: all that sock_diag tells, in the ledger.
     Ledger,
     /// Ours, with processes.
     Owners,
+    /// Ours: counted, and set beside limits.
+    Stat,
+    /// The same by process.
+    StatOwners,
+    /// Ours: looked at twice, with processes and what sockets tell themselves, and judged.
+    Stuck,
 }
 
 /// In the order of the tables.
-pub const PROGRAMS: [Program; 6] =
-    [Program::Netstat, Program::Ss, Program::SsInfo, Program::Ledger, Program::SsOwners, Program::Owners];
+pub const PROGRAMS: [Program; 10] = [
+    Program::Netstat,
+    Program::Counted,
+    Program::Stat,
+    Program::Ss,
+    Program::SsInfo,
+    Program::Ledger,
+    Program::SsOwners,
+    Program::Owners,
+    Program::StatOwners,
+    Program::Stuck,
+];
 
 /// What is set beside what: who knows as much, and who knows less.
-pub const PAIRS: [(Program, Program); 4] = [
+pub const PAIRS: [(Program, Program); 7] = [
+    (Program::Stat, Program::Counted),
     (Program::Ledger, Program::Ss),
     (Program::Ledger, Program::SsInfo),
     (Program::Owners, Program::SsOwners),
     (Program::Owners, Program::SsInfo),
+    (Program::StatOwners, Program::SsOwners),
+    (Program::Stuck, Program::SsOwners),
 ];
+/// Between the two looks of `stuck`: no less can be asked for.
+pub const LOOKS_APART: &str = "100ms";
 
 impl Program {
     /// How it is named in the tables.
@@ -60,8 +83,12 @@ impl Program {
             Self::SsInfo => "`ss -tani`",
             Self::SsOwners => "`ss -tanp`",
             Self::Netstat => "`netstat -nat`",
+            Self::Counted => "`netstat -nat \\| awk '{print $6}' \\| sort \\| uniq -c`",
             Self::Ledger => "tcptrace",
             Self::Owners => "tcptrace, with owners",
+            Self::Stat => "`tcptrace stat`",
+            Self::StatOwners => "`tcptrace stat --by process`",
+            Self::Stuck => "`tcptrace stuck --no-trace --for 100ms`",
         }
     }
 
@@ -70,35 +97,50 @@ impl Program {
         self != Self::SsOwners || round == 0 || sockets <= MANY
     }
 
-    /// Somebody may not have it.
-    pub fn is_here(self, subject: &Subject) -> bool {
-        self != Self::Netstat || subject.tools.find("netstat").is_some()
+    /// What it needs, and somebody may not have.
+    pub fn needs(self) -> Option<&'static str> {
+        matches!(self, Self::Netstat | Self::Counted).then_some("netstat")
     }
 
-    fn command(self, subject: &Subject) -> Command {
-        let words: &[&str] = match self {
-            Self::Ss => &["ss", "-tan"],
-            Self::SsInfo => &["ss", "-tani"],
-            Self::SsOwners => &["ss", "-tanp"],
-            Self::Netstat => &["netstat", "-nat"],
-            Self::Ledger => &["snapshot"],
-            Self::Owners => &["snapshot", "--owners"],
+    /// Ours, and it says what it found.
+    pub fn says(self) -> bool {
+        matches!(self, Self::Ledger | Self::Owners)
+    }
+
+    fn command(self, subject: &Subject, crowd: &Crowd) -> Command {
+        let (ours, words): (bool, &[&str]) = match self {
+            Self::Ss => (false, &["ss", "-tan"]),
+            Self::SsInfo => (false, &["ss", "-tani"]),
+            Self::SsOwners => (false, &["ss", "-tanp"]),
+            Self::Netstat => (false, &["netstat", "-nat"]),
+            Self::Counted => (false, &["sh", "-c", "netstat -nat | awk '{print $6}' | sort | uniq -c"]),
+            Self::Ledger => (true, &["snapshot"]),
+            Self::Owners => (true, &["snapshot", "--owners"]),
+            Self::Stat => (true, &["stat"]),
+            Self::StatOwners => (true, &["stat", "--by", "process"]),
+            Self::Stuck => (true, &["stuck", "--no-trace", "--for", LOOKS_APART]),
         };
-        if matches!(self, Self::Ledger | Self::Owners) {
+        let mut command = if ours {
             let mut command = subject.tools.command(&subject.program);
             command.args(words);
-            return command;
+            command
+        } else {
+            let mut command = subject.tools.command(words[0]);
+            command.args(&words[1..]);
+            command
+        };
+        // It looks into all of them otherwise.
+        if self == Self::Stuck {
+            command.arg("--netns").arg(&crowd.path);
         }
-        let mut command = subject.tools.command(words[0]);
-        command.args(&words[1..]);
         command
     }
 
     /// Runs it once among these sockets.
     pub fn run(self, subject: &Subject, crowd: &Crowd) -> Result<(Took, Option<Said>)> {
-        let mut command = self.command(subject);
+        let mut command = self.command(subject, crowd);
         command.stdin(Stdio::null());
-        if !matches!(self, Self::Ledger | Self::Owners) {
+        if !self.says() {
             command.stdout(Stdio::null());
             return Ok((timed::run(&mut command, Some(&crowd.netns), MOST)?, None));
         }
