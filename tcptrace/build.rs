@@ -15,6 +15,8 @@ use std::{
 
 /// What the object is made of, relative to the workspace.
 const SOURCES: [&str; 4] = ["tcptrace-ebpf", "tcptrace-common", "Cargo.toml", "Cargo.lock"];
+/// Where it was built is not to be seen (`cargo xtask dist`).
+const REMAP: &str = "--remap-path-prefix=";
 const HINT: &str = "to install it, type: cargo xtask setup";
 
 fn main() -> ExitCode {
@@ -80,11 +82,15 @@ fn inner_build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> 
     let above = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?;
     let of_triple = above.ends_with(variable("TARGET")?);
     let cache = above.parent().filter(|_| of_triple).unwrap_or(above).join("ebpf");
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")?),
         "-Cdebuginfo=2".into(), // line numbers in the verifier's messages
         "-Clink-arg=--btf".into(),
     ];
+    // Of what the outer cargo was told about the host, only how paths are written holds for bpf.
+    println!("cargo::rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
+    let outer = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    flags.extend(outer.split('\x1f').filter(|flag| flag.starts_with(REMAP)).map(str::to_owned));
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
@@ -93,7 +99,6 @@ fn inner_build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> 
         .arg(&cache)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    // What the outer cargo was told about the host does not hold for bpf.
     for outer in
         ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"]
     {

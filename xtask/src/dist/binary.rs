@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Profile, VERSION, elf};
+use super::{Profile, VERSION, elf, paths};
 use crate::{
     advice::advice,
     artifacts,
@@ -57,12 +57,15 @@ fn has_static_glibc(tools: &Tools) -> bool {
 }
 
 /// Builds it; where it is.
-pub fn build(tools: &Tools, target: &Target, profile: Profile) -> Result<PathBuf> {
+pub fn build(tools: &Tools, target: &Target, profile: Profile, target_dir: &Path) -> Result<PathBuf> {
     let mut cargo = tools.cargo();
     cargo.args(["build", "--profile", profile.name(), "--target", &target.triple]);
     cargo.args(["--package", "tcptrace", "--bin", "tcptrace", "--features", FEATURES]);
-    // Only for the target, because that is named: build scripts and macros stay as they are.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static").env_remove("RUSTFLAGS");
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    flags.extend(paths::flags(tools, target_dir)?);
+    // Only for the target, because that is named: build scripts and macros stay as they are. What is said about paths is passed on
+    // to the kernel programs (tcptrace/build.rs).
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
     let program = artifacts::build_one(&mut cargo, "tcptrace")?;
     let interpreter = elf::interpreter(&std::fs::read(&program)?)
         .with_context(|| format!("{} is no program", program.display()))?;

@@ -5,6 +5,7 @@ mod archive;
 mod binary;
 mod elf;
 mod packages;
+mod paths;
 mod stage;
 
 use std::{
@@ -97,7 +98,7 @@ impl Dist {
 
     /// Builds and packs; where it is then.
     pub fn make(&self, tools: &Tools) -> Result<PathBuf> {
-        let program = binary::build(tools, &self.target, self.profile)?;
+        let program = binary::build(tools, &self.target, self.profile, &self.target_dir)?;
         let time = time(tools)?;
         let stage = stage::Stage::fill(tools, &program, &time)?;
 

@@ -92,6 +92,11 @@ pub fn targets(tools: &Tools) -> Result<Targets> {
     Ok(Targets { host: rustc.host, installed })
 }
 
+/// The active compiler's folder.
+pub fn toolchain(tools: &Tools) -> Result<PathBuf> {
+    Rustc::active(tools).map(|rustc| rustc.sysroot)
+}
+
 /// What can be built for.
 pub struct Targets {
     /// What this machine is.
