@@ -1,12 +1,12 @@
 //! Where and when what is shown took place: what output needs beside entries.
 
 use super::Started;
-use crate::{enrich::Places, wall::Wall};
+use crate::{enrich::Places, source::live::wall_offset_ns, wall::Wall};
 
 /// This machine now, or that of a recording then.
 #[derive(Clone)]
 pub struct Origin {
-    /// What to add to boot time to get the time of day, in nanoseconds since 1970.
+    /// What to add to boot time to get the time of day, in nanoseconds since 1970, when it began.
     pub wall_offset_ns: i64,
     /// Names of cgroups and of processes' places.
     pub places: Places,
@@ -25,8 +25,12 @@ impl Origin {
         Self { wall_offset_ns: started.wall_offset_ns, places: Places::recorded(), replayed: true }
     }
 
-    /// Formats its times.
+    /// Formats its times: this machine's as its clock goes, a recording's by what it says.
     pub fn wall(&self) -> Wall {
-        Wall::new(self.wall_offset_ns)
+        if self.replayed {
+            Wall::new(self.wall_offset_ns)
+        } else {
+            Wall::following(self.wall_offset_ns, wall_offset_ns)
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Output {
             columns: Columns::new(Palette::new(color), kills, spaces.len() > 1, targets),
             count: targets.len() as u64,
             kills,
-            wall: Wall::new(wall_offset_ns()),
+            wall: Wall::following(wall_offset_ns(), wall_offset_ns),
             places: Places::new(),
             line: Vec::new(),
         }

@@ -145,7 +145,7 @@ impl Output {
         Self {
             format,
             palette,
-            wall: Wall::new(wall_offset_ns()),
+            wall: Wall::following(wall_offset_ns(), wall_offset_ns),
             line: Vec::new(),
             before: Default::default(),
         }
