@@ -10,7 +10,8 @@ pub fn tell(resync: &Resync) {
     let found = &resync.reconciled;
     match resync.why {
         Why::Start if found.found > 0 => {
-            tell!("{} sockets were there already (--only sights shows them)", found.found);
+            let sockets = if found.found == 1 { "socket was" } else { "sockets were" };
+            tell!("{} {sockets} there already (--only sights shows them)", found.found);
         }
         Why::Start => {}
         Why::Lost | Why::Asked | Why::Timer | Why::End => {
