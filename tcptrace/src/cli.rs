@@ -7,9 +7,12 @@ use crate::{
     },
     source::{filter::Ports, load::MIN_RING_BYTES},
 };
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{
+    CommandFactory as _, Parser, Subcommand,
+    builder::{PossibleValue, TypedValueParser},
+};
 use ipnet::IpNet;
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{ffi::OsStr, net::IpAddr, str::FromStr, time::Duration};
 use tcptrace_common::state::TcpState;
 
 /// Shows what every TCP connection is doing, what it waits for, whose it is, and why it ended.
@@ -119,16 +122,41 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// A state in any common spelling.
-pub fn state(text: &str) -> Result<TcpState, String> {
-    TcpState::parse(text).ok_or_else(|| {
-        let names: Vec<_> =
-            TcpState::ALL.iter().filter(|s| **s != TcpState::NewSynRecv).map(|s| s.name()).collect();
-        format!(
-            "{text:?} is not a TCP state; valid are {} (fin-wait-1 and FIN_WAIT_1 work too)",
-            names.join(" ")
-        )
-    })
+/// A state in any common spelling; to a shell, those of `netstat`.
+#[derive(Clone)]
+pub struct State;
+
+impl State {
+    fn names() -> impl Iterator<Item = &'static str> {
+        TcpState::ALL.iter().filter(|state| **state != TcpState::NewSynRecv).map(|state| state.name())
+    }
+
+    fn parse(text: &str) -> Result<TcpState, String> {
+        TcpState::parse(text).ok_or_else(|| {
+            let names: Vec<_> = Self::names().collect();
+            format!(
+                "{text:?} is not a TCP state; valid are {} (fin-wait-1 and FIN_WAIT_1 work too)",
+                names.join(" ")
+            )
+        })
+    }
+}
+
+impl TypedValueParser for State {
+    type Value = TcpState;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<TcpState, clap::Error> {
+        TypedValueParser::parse_ref(&Self::parse, command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Self::names().map(PossibleValue::new)))
+    }
 }
 
 /// 4 or 6.

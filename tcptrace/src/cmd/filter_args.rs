@@ -8,6 +8,7 @@ use crate::{
     },
 };
 use anyhow::{Context, bail};
+use clap::ValueHint;
 use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
@@ -39,10 +40,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "FOLDER", help_heading = "Filter")]
     cgroup: Vec<PathBuf>,
     /// Owner of the socket: a number or a name
-    #[arg(long, value_name = "USER", help_heading = "Filter")]
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username, help_heading = "Filter")]
     uid: Vec<String>,
     /// States, in any spelling
-    #[arg(long, value_parser = cli::state, value_name = "STATE", value_delimiter = ',', help_heading = "Filter")]
+    #[arg(long, value_parser = cli::State, hide_possible_values = true, value_name = "STATE", value_delimiter = ',', help_heading = "Filter")]
     state: Vec<TcpState>,
 }
 

@@ -66,7 +66,7 @@ fn bash_completes_commands_flags_and_values() {
     let offered = |words: &[&str]| {
         let (word, before) = words.split_last().expect("a word");
         let typed = format!(
-            "{script}\nCOMP_WORDS=({}) COMP_CWORD={}\n_tcptrace tcptrace '{word}' '{}'\necho \"${{COMPREPLY[*]}}\"",
+            "compopt() {{ :; }} # works only where somebody types\n{script}\nCOMP_WORDS=({}) COMP_CWORD={}\n_tcptrace tcptrace '{word}' '{}'\necho \"${{COMPREPLY[*]}}\"",
             words.join(" "),
             words.len() - 1,
             before.last().expect("the program")
@@ -80,4 +80,25 @@ fn bash_completes_commands_flags_and_values() {
     assert_eq!(offered(&["tcptrace", "s"]), ["stat", "stuck"]);
     assert_eq!(offered(&["tcptrace", "export", "--lab"]), ["--label", "--label-top"]);
     assert_eq!(offered(&["tcptrace", "watch", "--format", "j"]), ["json"]);
+    assert_eq!(offered(&["tcptrace", "stuck", "--state", "FIN"]), ["FIN_WAIT1", "FIN_WAIT2"]);
+    assert_eq!(offered(&["tcptrace", "completions", "z"]), ["zsh"]);
+    // No file's name: what is typed stays.
+    assert_eq!(offered(&["tcptrace", "watch", "--port", "/et"]), ["/et"]);
+    assert_eq!(offered(&["tcptrace", "watch", "--from", "/et"]), ["/etc"]);
+}
+
+#[test]
+fn zsh_and_fish_are_told_of_values() {
+    let zsh = run(&["completions", "zsh"]).expect(0).stdout();
+    let line = |script: &str, parts: &[&str]| {
+        script.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    assert!(line(&zsh, &["--state=", ":STATE:(ESTABLISHED SYN_SENT"]), "{zsh}");
+    assert!(line(&zsh, &[":shell", "bash\\:"]) || zsh.contains(":(bash zsh fish)"), "{zsh}");
+    assert!(line(&zsh, &["--from=", ":FILE:_files"]), "{zsh}");
+    assert!(line(&zsh, &["--uid=", ":USER:_users"]), "{zsh}");
+    let fish = run(&["completions", "fish"]).expect(0).stdout();
+    assert!(line(&fish, &["using_subcommand stuck", "-l state", " -r -f -a \"ESTABLISHED\\t"]), "{fish}");
+    assert!(line(&fish, &["using_subcommand completions\" -f -a \"bash zsh fish\""]), "{fish}");
+    assert!(line(&fish, &["using_subcommand watch", "-l from", " -r -F"]), "{fish}");
 }
