@@ -73,8 +73,10 @@ fn it_may_become_nothing_more() {
     let unit = Unit::read(&project().join(UNIT));
     assert_eq!(unit.words("AmbientCapabilities"), unit.words("CapabilityBoundingSet"));
     let with_containers = Unit::read(&project().join("packaging/systemd/containers.conf"));
-    assert_eq!(with_containers.words("AmbientCapabilities"), ["CAP_SYS_ADMIN"]);
-    assert_eq!(with_containers.words("CapabilityBoundingSet"), ["CAP_SYS_ADMIN"]);
+    for name in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(unit.words(name), ["CAP_BPF", "CAP_PERFMON", "CAP_DAC_READ_SEARCH"], "{name}");
+        assert_eq!(with_containers.words(name), ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"], "{name}");
+    }
     for (name, value) in [("DynamicUser", "yes"), ("NoNewPrivileges", "yes"), ("ProtectSystem", "strict")] {
         assert_eq!(unit.words(name), [value]);
     }
