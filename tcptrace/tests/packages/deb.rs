@@ -6,7 +6,7 @@ use crate::{
     service::{Service, as_nobody},
     unit::{Unit, variables},
 };
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 use tcptrace_lab::{Family, Lab};
 
 const CONFIGURATION: &str = "/etc/default/tcptrace";
@@ -72,6 +72,13 @@ fn it_is_installed_runs_and_leaves_nothing_behind() {
     said(root.command("dpkg").args(["--purge", "tcptrace"]));
     assert_eq!(log(&root).last().map(String::as_str), Some("not-installed"));
     assert_eq!(self::left(&root, &before, &package), Vec::<String>::new());
+}
+
+/// What is in it.
+pub fn paths() -> Vec<String> {
+    let listed = said(Command::new("dpkg-deb").arg("--contents").arg(file(".deb")));
+    let paths = listed.lines().filter_map(|line| line.split_whitespace().last());
+    paths.map(|path| path.trim_start_matches('.').to_owned()).collect()
 }
 
 /// What is there and was not, but for the package that was brought and what dpkg keeps of its own.

@@ -7,6 +7,7 @@ mod daemon;
 mod deb;
 mod dist;
 mod image;
+mod pages;
 mod root;
 mod rpm;
 mod service;

@@ -1,7 +1,10 @@
 //! The .rpm: read by itself, by the format's own description (rpm.org, "RPM V4 package format").
 
-use crate::dist::{EVERYWHERE, file, said};
-use std::{collections::BTreeMap, fs, process::Command};
+use crate::{
+    deb,
+    dist::{EVERYWHERE, file},
+};
+use std::{collections::BTreeMap, fs};
 
 /// Tags of the header.
 const NAME: u32 = 1000;
@@ -52,13 +55,33 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Where each file goes, in the order of the header's other lists.
+fn paths_of(header: &Header<'_>) -> Vec<String> {
+    let folders = header.texts(FOLDERS);
+    let (names, indexes) = (header.texts(BASE_NAMES), header.numbers::<4>(FOLDER_INDEXES));
+    let pairs = names.iter().zip(&indexes);
+    pairs.map(|(name, index)| format!("{}{name}", folders[*index as usize])).collect()
+}
+
+/// The whole file, and where its second header begins: the first one is of its signature.
+fn package() -> (Vec<u8>, usize) {
+    let bytes = fs::read(file(".rpm")).expect("readable");
+    // The next one begins at a multiple of eight.
+    let start = LEAD + Header::read(&bytes[LEAD..]).length.next_multiple_of(8);
+    (bytes, start)
+}
+
+/// What is in it.
+pub fn paths() -> Vec<String> {
+    let (bytes, start) = package();
+    paths_of(&Header::read(&bytes[start..]))
+}
+
 #[test]
 #[ignore = "needs packages: reads the .rpm"]
 fn it_has_the_files_of_the_deb() {
-    let bytes = fs::read(file(".rpm")).expect("readable");
-    let signature = Header::read(&bytes[LEAD..]);
-    // The next one begins at a multiple of eight.
-    let header = Header::read(&bytes[LEAD + signature.length.next_multiple_of(8)..]);
+    let (bytes, start) = package();
+    let header = Header::read(&bytes[start..]);
     assert_eq!(header.texts(NAME), ["tcptrace"]);
     assert_eq!(header.texts(VERSION), [env!("CARGO_PKG_VERSION")]);
     assert_eq!(header.texts(LICENSE), ["MIT OR Apache-2.0"]);
@@ -70,13 +93,7 @@ fn it_has_the_files_of_the_deb() {
     let foreign: Vec<_> = needs.iter().filter(|name| !own(name)).collect();
     assert!(foreign.is_empty(), "a static program needs nothing: {foreign:?}");
 
-    let folders = header.texts(FOLDERS);
-    let (names, indexes) = (header.texts(BASE_NAMES), header.numbers::<4>(FOLDER_INDEXES));
-    let paths: Vec<_> = names
-        .iter()
-        .zip(&indexes)
-        .map(|(name, index)| format!("{}{name}", folders[*index as usize]))
-        .collect();
+    let paths = paths_of(&header);
     let (modes, flags) = (header.numbers::<2>(MODES), header.numbers::<4>(FLAGS));
     let of = |path: &str| {
         let index =
@@ -103,8 +120,5 @@ fn it_has_the_files_of_the_deb() {
         common.sort();
         common
     };
-    let deb = said(Command::new("dpkg-deb").arg("--contents").arg(file(".deb")));
-    let deb = deb.lines().filter_map(|line| line.split_whitespace().last());
-    let deb = deb.map(|path| path.trim_start_matches('.').to_owned()).collect();
-    assert_eq!(common(paths.clone()), common(deb));
+    assert_eq!(common(paths.clone()), common(deb::paths()));
 }

@@ -42,6 +42,9 @@ const OF_THE_SOURCES: [(&str, &str); 6] = [
     ("grafana/tcptrace.json", "usr/share/doc/tcptrace/examples/tcptrace.json"),
 ];
 
+/// Where the pages of `docs` go: the manual, the program and the unit name them.
+const DOCUMENTS: &str = "usr/share/doc/tcptrace";
+
 /// Who makes this package, by the variables that Debian's own tools take it from.
 pub fn maintainer() -> String {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
@@ -76,9 +79,13 @@ impl Pack<'_> {
             let name = page.file_name().unwrap_or_default();
             (page.clone(), Path::new("usr/share/man/man1").join(name))
         });
+        let documents = documents()?.into_iter().map(|page| {
+            let name = page.file_name().unwrap_or_default();
+            (page.clone(), Path::new(DOCUMENTS).join(name))
+        });
         let staged = OF_THE_STAGE.map(|(from, to)| (stage.folder.join(from), PathBuf::from(to)));
         let sources = OF_THE_SOURCES.map(|(from, to)| (packaging.join(from), PathBuf::from(to)));
-        let mut files: Vec<_> = pages.chain(staged).chain(sources).collect();
+        let mut files: Vec<_> = pages.chain(documents).chain(staged).chain(sources).collect();
         files.sort_by(|one, other| one.1.cmp(&other.1));
         let mut size = 0;
         for (from, to) in &files {
@@ -118,6 +125,13 @@ impl Pack<'_> {
         command.args(["--profile", self.profile.name(), "--target", &self.target.triple, "--target-dir"]);
         must(command.arg(target_dir).arg("--output").arg(self.folder))
     }
+}
+
+/// The pages of `docs`.
+fn documents() -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(workspace::root().join("docs"))?.collect::<Result<Vec<_>, _>>()?;
+    let paths = entries.into_iter().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect())
 }
 
 /// Copies a file to a place whose folders are made; how long it is.
