@@ -14,16 +14,16 @@ pub const EXIT_ERROR: u8 = 2;
 pub enum StartError {
     /// The user may not load programs.
     #[error(
-        "tracing needs {}, which this process does not have; type: sudo {command}\n  (or give the file those capabilities: sudo setcap cap_bpf,cap_perfmon=ep {})",
-        missing.join(" and "), program
+        "tracing needs {}, which this process does not have; type: sudo {command}\n  (or give the file those capabilities: {setcap})",
+        missing.join(" and ")
     )]
     Capability {
         /// Names of the capabilities.
         missing: Vec<&'static str>,
         /// What the user typed.
         command: String,
-        /// The program's file.
-        program: String,
+        /// What to type once instead.
+        setcap: String,
     },
     /// Ring buffers came with 5.8.
     #[error("this kernel is {0}; tcptrace needs Linux 5.8 or later (BPF ring buffers)")]
@@ -71,10 +71,13 @@ pub enum StartError {
         String,
     ),
     /// The kernel refused the object as a whole.
-    #[error(
-        "the kernel refused to create maps: {0}\n  with \"Operation not permitted\" raise the limit: ulimit -l unlimited; or make the ring smaller: --ring-size 1MiB"
-    )]
-    Maps(String),
+    #[error("the kernel refused to create maps: {why}\n  {advice}")]
+    Maps {
+        /// What it said.
+        why: String,
+        /// What to do about it.
+        advice: String,
+    },
     /// Something that should never fail.
     #[error("{what}: {why}\n  please report this, with the output of `tcptrace doctor`")]
     Unexpected {

@@ -51,6 +51,7 @@ pub use parquet::run;
 mod parquet {
     use super::{Args, To};
     use crate::{
+        cmd::feed::recording,
         columnar::{Closing, Columnar, Target, TargetError},
         record::playback::Playback,
         source::filter::FilterSpec,
@@ -72,7 +73,7 @@ mod parquet {
     pub fn run(args: Args) -> anyhow::Result<()> {
         let Args { file, to: To::Parquet, output, force } = args;
         let output = output.unwrap_or_else(|| beside(&file));
-        let playback = Playback::open(&file, FilterSpec::default())?;
+        let playback = recording(&file, FilterSpec::default())?;
         anyhow::ensure!(
             !same(&file, &output),
             "{} is the recording itself; -o names another file",

@@ -3,6 +3,7 @@
 use super::{
     block_on,
     collector::Collector,
+    feed::recording,
     filter_args::ScopeArgs,
     observer::{Plan, Show, observe},
     trace::{Format, quietly},
@@ -10,7 +11,6 @@ use super::{
 use crate::{
     diagnose::{Diagnosis, Found, Scene},
     diff::{Diff, Side},
-    record::playback::Playback,
     sandbox::Sandbox,
     source::filter::FilterSpec,
     view::{self, ColorChoice, Palette},
@@ -84,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Plays a recording twice: for what happened, and for what did not move at its end.
 fn side(path: &Path, filter: &FilterSpec) -> anyhow::Result<(Side, Wall)> {
     const UNWRITABLE: &str = "cannot write to standard output";
-    let playback = Playback::open(path, filter.clone())?;
+    let playback = recording(path, filter.clone())?;
     let (started, origin) = (playback.started().clone(), playback.origin().clone());
     let mut collector = Collector::new(None, Vec::new(), origin.places.clone());
     let played = playback.play(None, &mut collector).context(UNWRITABLE)?;

@@ -9,7 +9,7 @@ use crate::{
         tape::FileTape,
     },
     run::{Origin, Run, Signals, Sink, Started},
-    sandbox::Sandbox,
+    sandbox::{self, Sandbox},
     source::filter::FilterSpec,
     summary::Summary,
     tell,
@@ -35,6 +35,16 @@ pub struct FeedArgs {
     pub force: bool,
 }
 
+/// Opens a recording, and has no capability any more: a program that may look everywhere, for everybody who starts it, shows
+/// nobody a file that is not his.
+///
+/// # Errors
+/// It cannot be read.
+pub fn recording(path: &Path, filter: FilterSpec) -> anyhow::Result<Playback> {
+    sandbox::only_reads().map_err(anyhow::Error::msg)?;
+    Ok(Playback::open(path, filter)?)
+}
+
 /// A source that is ready.
 pub enum Feed {
     /// This machine.
@@ -52,7 +62,7 @@ impl Feed {
     /// What is wrong, why, and what to type.
     pub fn open(args: &FeedArgs, attach: &AttachArgs, filter: FilterSpec) -> anyhow::Result<Self> {
         if let Some(path) = &args.from {
-            return Ok(Self::File(Box::new(Playback::open(path, filter)?)));
+            return Ok(Self::File(Box::new(recording(path, filter)?)));
         }
         // A file that cannot be written is told before anything is attached.
         let sandbox = attach.sandbox.into();

@@ -1,6 +1,6 @@
 //! What `stuck`, `explain` and `lab` share: looks at all sockets, with what events told in between, and what they come to.
 
-use super::trace::quietly;
+use super::{feed::recording, trace::quietly};
 use crate::{
     diagnose::{Around, Counted, Diagnosis, History, Look, Machine, Memory, Scene, Traced, diagnose},
     error::StartError,
@@ -65,7 +65,7 @@ pub struct Plan {
 pub async fn observe<S: Show>(plan: Plan, make: impl FnOnce(&Origin, &Started) -> S) -> anyhow::Result<S> {
     let Plan { filter, older_than, every, looks, no_trace, sandbox, from } = plan;
     if let Some(path) = from {
-        let playback = Playback::open(&path, filter.clone())?;
+        let playback = recording(&path, filter.clone())?;
         let shown = if looks.is_some() { Shown::AtTheEnd(None) } else { Shown::Each };
         let show = make(playback.origin(), playback.started());
         return replay(playback, Observer::new(&filter, older_than, shown, show));

@@ -112,6 +112,15 @@ impl Sandbox {
     }
 }
 
+/// The calling thread, from now on, reads what the user could read who started it: without any capability that the program's
+/// file gives to everybody. Root, who has them by himself, keeps his.
+///
+/// # Errors
+/// They cannot be given up; nothing may be read then.
+pub fn only_reads() -> Result<(), String> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { capabilities::keep_only(&BTreeSet::new()) }
+}
+
 /// Does it all; what could not be done.
 fn missing(thread: &Thread) -> Vec<String> {
     let mut missing = Vec::new();

@@ -6,7 +6,7 @@ use super::{
     hooks::{Hook, Outcome, TRACEPOINTS, Way},
     live::missed,
     load::{LoadOptions, MIN_RING_BYTES, typed_config},
-    object,
+    memlock, object,
 };
 use crate::error::StartError;
 use aya::{
@@ -122,7 +122,7 @@ impl Aggregate {
             .map_max_entries("CELLS", most.map_or(1, |most| most as u32 + 1))
             .map_max_entries("BEGINNINGS", table)
             .load(&object)
-            .map_err(|error| StartError::Maps(chain(&error)))?;
+            .map_err(|error| StartError::Maps { why: chain(&error), advice: memlock::advice(None) })?;
         fill_filter(&mut ebpf, &options.filter)?;
         let types = aya::Btf::from_sys_fs().map_err(|error| StartError::Aggregate(chain(&error)))?;
         let mut outcomes = Vec::new();

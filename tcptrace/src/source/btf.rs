@@ -4,6 +4,7 @@
 //! Why our own: aya keeps its BTF members private, and the crates that do this walk take 5 to 20 times as long.
 //! The tests compare every member we use with the `btfparse` crate.
 
+use super::privileges::as_the_user;
 use hashbrown::HashMap;
 use std::{fs, io, path::Path};
 use thiserror::Error;
@@ -85,8 +86,8 @@ impl Btf {
     /// # Errors
     /// The file cannot be read, or is not BTF.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
-        let data =
-            fs::read(path).map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
+        let data = as_the_user(|| fs::read(path))
+            .map_err(|error| BtfError::Read { path: path.display().to_string(), error })?;
         Self::parse(data)
     }
 

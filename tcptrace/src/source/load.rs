@@ -7,9 +7,9 @@ use super::{
     filter::FilterSpec,
     filter_maps::fill_filter,
     hooks::{Hook, Outcome, TRACEPOINTS, Way},
-    layout,
+    layout, memlock,
     object::{self, OBJECT},
-    privileges::{Privileges, kernel_version},
+    privileges::{Privileges, kernel_version, setcap, tracing},
     tracefs,
 };
 use crate::error::StartError;
@@ -195,16 +195,9 @@ pub(super) fn check_machine() -> Result<(), StartError> {
     }
     let missing = Privileges::read().missing();
     if !missing.is_empty() {
-        let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
-        return Err(StartError::Capability { missing, command: typed(), program });
+        return Err(StartError::Capability { missing, command: typed(), setcap: setcap(&tracing()) });
     }
-    // Up to 5.10 maps count against this limit; where it may not be raised the maps themselves will tell.
-    if version.is_some_and(|version| version < (5, 11)) {
-        use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-        if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
-            log::warn!("the limit of locked memory cannot be raised: {error}");
-        }
-    }
+    memlock::raise();
     Ok(())
 }
 
@@ -320,7 +313,7 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PORTS", if config.filter.ports == 0 { 1 } else { 1 << 16 })
         .load(&object)
-        .map_err(|error| maps_error(&error))?;
+        .map_err(|error| maps_error(&error, options.ring_bytes))?;
     fill_filter(&mut ebpf, &options.filter)?;
     start_log(&mut ebpf);
 
@@ -402,9 +395,11 @@ fn start_log(_ebpf: &mut Ebpf) {
     }
 }
 
-fn maps_error(error: &EbpfError) -> StartError {
+fn maps_error(error: &EbpfError, ring_bytes: u32) -> StartError {
     match error {
-        EbpfError::MapError(_) => StartError::Maps(chain(error)),
+        EbpfError::MapError(_) => {
+            StartError::Maps { why: chain(error), advice: memlock::advice(Some(ring_bytes)) }
+        }
         _ => StartError::Unexpected { what: "loading the kernel programs".into(), why: chain(error) },
     }
 }

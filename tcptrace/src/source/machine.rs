@@ -7,12 +7,13 @@ use super::{
     holders::HolderSource,
     iterator, layout,
     load::LoadOptions,
+    memlock,
     netns::Namespace,
-    privileges::{Capability, Privileges, kernel_version, setcap},
+    privileges::{Privileges, kernel_version, setcap, tracing},
     sockdiag::{DiagError, SockDiag},
     tracefs,
 };
-use crate::error::StartError;
+use crate::{error::StartError, units::Bytes};
 use std::path::Path;
 use tcptrace_common::layout::ABSENT;
 
@@ -68,7 +69,7 @@ impl Check {
 /// Looks at everything. Needs no privileges; what cannot be read without them says so.
 pub fn checks() -> Vec<Check> {
     let privileges = Privileges::read();
-    vec![
+    let mut all = vec![
         kernel(),
         types(),
         capabilities(&privileges),
@@ -82,7 +83,11 @@ pub fn checks() -> Vec<Check> {
         details(),
         aggregation(),
         tun(),
-    ]
+    ];
+    if memlock::counts() {
+        all.insert(3, locked_memory());
+    }
+    all
 }
 
 fn kernel() -> Check {
@@ -126,9 +131,27 @@ fn capabilities(privileges: &Privileges) -> Check {
     if missing.is_empty() {
         return Check::new("capabilities", Status::Good, "enough to load and attach");
     }
-    let setcap = setcap(&[Capability::Bpf, Capability::Perfmon]);
+    let setcap = setcap(&tracing());
     Check::new("capabilities", Status::Bad, format!("missing {}", missing.join(" and ")))
         .advise(format!("type: sudo tcptrace ...; or once: {setcap}"))
+}
+
+/// Only where kernels count maps against it.
+fn locked_memory() -> Check {
+    const NAME: &str = "locked memory";
+    memlock::raise();
+    match memlock::limit() {
+        None => Check::new(NAME, Status::Good, "not limited"),
+        Some(limit) if limit < memlock::LEAST => {
+            let value = format!("limited to {}: too little for the maps, whatever --ring-size", Bytes(limit));
+            Check::new(NAME, Status::Bad, value).advise(memlock::more())
+        }
+        Some(limit) => {
+            let value = format!("limited to {}, and this kernel counts maps against it", Bytes(limit));
+            let advice = format!("if maps are refused: --ring-size 1MiB; or {}", memlock::more());
+            Check::new(NAME, Status::Note, value).advise(advice)
+        }
+    }
 }
 
 /// What is given up after attaching, as far as this kernel can.

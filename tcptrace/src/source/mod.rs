@@ -16,6 +16,7 @@ mod layout;
 pub mod live;
 pub mod load;
 pub mod machine;
+mod memlock;
 pub mod netns;
 mod object;
 pub mod privileges;

@@ -1,6 +1,8 @@
 //! What this process may do, and what the machine's settings forbid.
 
-use std::fs;
+use super::memlock;
+use caps::{CapSet, CapsHashSet};
+use std::{fs, io, sync::LazyLock};
 
 /// A capability that something of tcptrace needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,8 @@ pub enum Capability {
     Chown,
     /// Deleting what was handed over.
     Fowner,
+    /// Locked memory beyond the limit: what maps are before Linux 5.11.
+    SysResource,
 }
 
 /// What a capability is for.
@@ -84,6 +88,7 @@ impl Capability {
             Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::Chown => "CAP_CHOWN",
             Self::Fowner => "CAP_FOWNER",
+            Self::SysResource => "CAP_SYS_RESOURCE",
         }
     }
 
@@ -100,16 +105,56 @@ impl Capability {
             Self::DacOverride => Caps::CAP_DAC_OVERRIDE,
             Self::Chown => Caps::CAP_CHOWN,
             Self::Fowner => Caps::CAP_FOWNER,
+            Self::SysResource => Caps::CAP_SYS_RESOURCE,
         }
     }
 }
 
-/// What to type so that whoever starts this file has these capabilities.
+/// What this process was given, before it gave anything up. Root's are no marks on a file.
+static GIVEN: LazyLock<CapsHashSet> = LazyLock::new(|| {
+    let root = nix::unistd::geteuid().is_root();
+    let permitted = if root { None } else { caps::read(None, CapSet::Permitted).ok() };
+    permitted.unwrap_or_default()
+});
+
+/// What to type so that whoever starts this file has these capabilities, beside those that it gives now: setcap(8) replaces all.
 pub fn setcap(capabilities: &[Capability]) -> String {
-    let names: Vec<_> =
-        capabilities.iter().map(|capability| capability.name().to_ascii_lowercase()).collect();
     let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
-    format!("sudo setcap {}=ep {program}", names.join(","))
+    format!("sudo setcap {}=ep {program}", together(capabilities, &GIVEN))
+}
+
+/// As setcap(8) takes them: what is wanted, and whatever else was given.
+fn together(wanted: &[Capability], given: &CapsHashSet) -> String {
+    let mut all: Vec<_> = wanted.iter().map(|capability| capability.caps()).collect();
+    let mut others: Vec<_> = given.iter().filter(|given| !all.contains(given)).copied().collect();
+    others.sort_by_key(caps::Capability::index);
+    all.append(&mut others);
+    let names: Vec<_> = all.iter().map(|capability| capability.to_string().to_ascii_lowercase()).collect();
+    names.join(",")
+}
+
+/// What [`setcap`] is asked for, that anything is traced: before Linux 5.11 also more locked memory, if there is too little.
+pub fn tracing() -> Vec<Capability> {
+    let short = memlock::counts() && memlock::limit().is_some_and(|limit| limit < memlock::LEAST);
+    let memory = short.then_some(Capability::SysResource);
+    [Capability::Bpf, Capability::Perfmon].into_iter().chain(memory).collect()
+}
+
+/// Does it as the user could who started this: with files that are not his the program's marks do not help. Only for what he names.
+///
+/// # Errors
+/// Those of `work`; capabilities cannot be lowered.
+pub fn as_the_user<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if nix::unistd::geteuid().is_root() {
+        return work();
+    }
+    let before = caps::read(None, CapSet::Effective).map_err(io::Error::other)?;
+    let own = [Capability::DacReadSearch, Capability::DacOverride].map(Capability::caps);
+    let less: CapsHashSet = before.iter().filter(|capability| !own.contains(capability)).copied().collect();
+    caps::set(None, CapSet::Effective, &less).map_err(io::Error::other)?;
+    let done = work();
+    caps::set(None, CapSet::Effective, &before).map_err(io::Error::other)?;
+    done
 }
 
 /// Facts about this process and machine; `None` or empty where they cannot be read.
@@ -126,6 +171,8 @@ pub struct Privileges {
 impl Privileges {
     /// Reads them.
     pub fn read() -> Self {
+        // Who asks first has not given anything up yet.
+        LazyLock::force(&GIVEN);
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let effective = status
             .lines()
@@ -208,6 +255,23 @@ mod tests {
     #[test]
     fn what_is_typed_names_them_as_setcap_does() {
         let typed = setcap(&[Capability::Bpf, Capability::DacReadSearch]);
-        assert!(typed.starts_with("sudo setcap cap_bpf,cap_dac_read_search=ep /"), "{typed}");
+        assert!(typed.starts_with("sudo setcap cap_bpf,cap_dac_read_search"), "{typed}");
+        assert!(typed.contains("=ep /"), "{typed}");
+    }
+
+    #[test]
+    fn what_the_file_gives_now_is_not_taken_away() {
+        use caps::Capability::{CAP_BPF, CAP_NET_BIND_SERVICE, CAP_PERFMON};
+        let given = CapsHashSet::from([CAP_PERFMON, CAP_BPF, CAP_NET_BIND_SERVICE]);
+        let wanted = [Capability::NetAdmin, Capability::Bpf];
+        assert_eq!(together(&wanted, &given), "cap_net_admin,cap_bpf,cap_net_bind_service,cap_perfmon");
+        assert_eq!(together(&wanted, &CapsHashSet::new()), "cap_net_admin,cap_bpf");
+    }
+
+    #[test]
+    fn root_reads_as_before_and_keeps_what_it_has() {
+        let before = Privileges::read().effective;
+        assert_eq!(as_the_user(|| Ok(7)).unwrap(), 7);
+        assert_eq!(Privileges::read().effective, before);
     }
 }

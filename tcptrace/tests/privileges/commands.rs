@@ -1,9 +1,9 @@
 //! Each command with what it needs, and what is said without.
 
-use crate::{TRACING, started, support::connections, unprivileged::as_nobody};
+use crate::{TRACING, run, started, support::connections, unprivileged::as_nobody};
 use caps::Capability::{self, CAP_BPF, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON};
 use serde_json::Value;
-use std::fs;
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
 use tcptrace_lab::{Family, Lab};
 
 #[test]
@@ -79,7 +79,7 @@ fn one_is_enough_to_end_sockets() {
     let kept = connections(&lab, 0, 1, 1);
     let kill = ["kill", "--lport", "10000", "--state", "established", "--yes"];
     let refused = started(&lab, as_nobody(&kill, &TRACING)).end(None).expect(2);
-    for word in ["CAP_NET_ADMIN", "type: sudo ", "sudo setcap cap_net_admin=ep "] {
+    for word in ["CAP_NET_ADMIN", "type: sudo ", "sudo setcap cap_net_admin,cap_perfmon,cap_bpf=ep "] {
         assert!(refused.stderr().contains(word), "{word}: {refused:#?}");
     }
     // A network namespace of the first user namespace is ended in by whoever has it there.
@@ -87,6 +87,35 @@ fn one_is_enough_to_end_sockets() {
     let text = killed.stdout();
     assert!(text.contains("killed 1 socket"), "{killed:#?}");
     drop(kept);
+}
+
+/// A program that may look everywhere, by a mark on its file, shows nobody what is not his.
+#[test]
+#[ignore = "needs root: becomes nobody with some capabilities"]
+fn files_of_others_are_read_for_nobody() {
+    let path = std::env::temp_dir().join(format!("tcptrace-foreign-{}", std::process::id()));
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+    file.write_all(b"root's").expect("written");
+    let named = path.display().to_string();
+    let has = [CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH];
+    let all = [
+        &["watch", "--from", &named] as &[_],
+        &["hist", "--from", &named],
+        &["stat", "--from", &named],
+        &["stuck", "--from", &named],
+        &["explain", "10000", "--from", &named],
+        &["diff", &named, &named],
+        &["watch", "--btf", &named, "--duration", "100ms"],
+    ];
+    let ran = all.map(|args| run::Running::start(as_nobody(args, &has)).end(None));
+    let shown = run::Running::start(run::program(&["watch", "--from", &named], &[""; 0])).end(None);
+    fs::remove_file(&path).expect("root may");
+    for (args, ran) in all.iter().zip(ran) {
+        let ran = ran.expect(2);
+        assert!(ran.stderr().contains("ermission denied"), "{args:?}: {ran:#?}");
+    }
+    assert!(!shown.stderr().contains("ermission denied"), "root reads it: {shown:#?}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The program as somebody who is not root runs it: with these capabilities and no others, as setcap(8) or systemd give them.
 
 use caps::{CapSet, Capability, CapsHashSet, securebits::set_keepcaps};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::{
+    sys::resource::{RLIM_INFINITY, Resource, setrlimit},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
 use std::{
     fs::{self, File},
     io::{Error, Result},
@@ -19,9 +22,14 @@ pub fn as_nobody(args: &[&str], capabilities: &[Capability]) -> Command {
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.args(args).stdin(Stdio::null()).current_dir("/").env_remove("TCPTRACE_LOG");
     let given: CapsHashSet = capabilities.iter().copied().collect();
+    // Up to 5.10 maps count against this limit, and who may not raise it is given a higher one: docs/privileges.md.
+    let limited = tcptrace::source::privileges::kernel_version().1.is_some_and(|version| version < (5, 11));
     // SAFETY: the child is alone with one thread, and glibc's allocator works in it; the closure owns the file.
     unsafe {
         command.pre_exec(move || {
+            if limited {
+                setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+            }
             become_nobody(&given)?;
             match libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) {
                 0 => Ok(()),

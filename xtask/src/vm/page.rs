@@ -31,13 +31,14 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Keeps it, for the page. Where only some suites have run, those replace theirs in the last run of the same kernel.
+    /// Keeps it, for the page. Where only some suites have run, those replace theirs in the last run of the same kernel; without
+    /// such a run nothing is kept.
     pub fn keep(mut self, folder: &Path, series: &str, complete: bool) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        if !complete
-            && let Some(last) = read(folder, series)
-            && last.release == self.release
-        {
+        if !complete {
+            let Some(last) = read(folder, series).filter(|last| last.release == self.release) else {
+                return Ok(());
+            };
             self.took_s = last.took_s;
             let kept = last.suites.into_iter().filter(|(suite, _)| !self.suites.contains_key(suite));
             let kept: Vec<_> = kept.collect();
@@ -53,9 +54,16 @@ fn read(folder: &Path, series: &str) -> Option<Ran> {
     serde_json::from_slice(&fs::read(folder.join(format!("{series}.json"))).ok()?).ok()
 }
 
-/// The last run of each kernel of the list; `None`: one of them has none yet.
+/// The last run of each kernel of the list; `None`: of one of them some suite has not run yet.
 pub fn complete(folder: &Path) -> Option<Vec<Ran>> {
-    KERNELS.iter().map(|kernel| read(folder, kernel.series)).collect()
+    let whole = |ran: &Ran| suites().all(|suite| ran.suites.contains_key(suite));
+    KERNELS.iter().map(|kernel| read(folder, kernel.series).filter(whole)).collect()
+}
+
+/// What outcomes are kept by: the ways of attaching, and the other suites.
+fn suites() -> impl Iterator<Item = &'static str> {
+    let others = SUITES.iter().filter(|suite| !suite.in_all_ways).map(|suite| suite.name);
+    WAYS.iter().map(|(way, _)| *way).chain(others)
 }
 
 /// The text of the page.
@@ -193,8 +201,28 @@ mod tests {
         let kept = read(&folder, "6.1").unwrap();
         assert_eq!((&kept.suites["x"]["a"], &kept.suites["y"]["a"]), (&Outcome::Failed, &Outcome::Passed));
         ran("6.1.0-6-amd64", &[("y", &good)]).keep(&folder, "6.1", false).unwrap();
-        assert!(!read(&folder, "6.1").unwrap().suites.contains_key("x"), "of another kernel");
+        assert_eq!(
+            read(&folder, "6.1").unwrap().release,
+            "6.1.0-5-amd64",
+            "of another kernel it has no others"
+        );
         assert!(complete(&folder).is_none());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_page_is_made_of_whole_runs() {
+        let folder = std::env::temp_dir().join(format!("xtask-vm-whole-{}", std::process::id()));
+        let good = [("a", Outcome::Passed)];
+        let all: Vec<_> = suites().map(|suite| (suite, &good[..])).collect();
+        let last = KERNELS.len() - 1;
+        for (kernel, run) in KERNELS.iter().zip((0..).map(|index| &all[usize::from(index == last)..])) {
+            ran(&format!("{}.0-amd64", kernel.series), run).keep(&folder, kernel.series, true).unwrap();
+        }
+        assert!(complete(&folder).is_none(), "a suite is missing");
+        let series = KERNELS[last].series;
+        ran(&format!("{series}.0-amd64"), &all[..1]).keep(&folder, series, false).unwrap();
+        assert!(!text(&complete(&folder).unwrap()).contains("not run"));
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -7,13 +7,13 @@ mod ticks;
 mod tracing;
 
 use super::{
+    feed::recording,
     filter_args::{FilterArgs, named, present},
     sandbox_args::SandboxArgs,
     trace::Format,
 };
 use crate::{
     cli,
-    record::playback::Playback,
     source::{filter::FilterSpec, live::wall_offset_ns, netns::Namespace},
     stat::{by::By, report::Report},
     tell,
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn replayed(args: &Args, path: &Path, filter: FilterSpec) -> anyhow::Result<()> {
-    let playback = Playback::open(path, FilterSpec::default())?;
+    let playback = recording(path, FilterSpec::default())?;
     let started = playback.started();
     let netns = match (args.all_netns, args.netns.as_slice()) {
         (true, _) => Default::default(),
