@@ -29,7 +29,8 @@ pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
     let state = Spread::of(kernel.of(Subject::Everything).map(|cost| cost.state_ns))?;
     let times_empty = Spread::of(kernel.of(Subject::Everything).map(|cost| cost.times_empty))?;
     let runs = measured.larger.iter().chain([throughput]).flat_map(|throughput| &throughput.runs);
-    let lost: u64 = runs.filter_map(|run| run.taken.as_ref()).map(|taken| taken.lost).sum();
+    let ours = runs.filter(|run| !matches!(run.mode, Mode::Rival(_)));
+    let lost: u64 = ours.filter_map(|run| run.taken.as_ref()).map(|taken| taken.lost).sum();
     let user = Spread::of(throughput.taken(Mode::Nowhere).map(|taken| taken.cpu))?;
     let start_up = Spread::of(throughput.of(Mode::Json).map(|run| run.start_up.as_secs_f64() * 1e3))?;
     let idle = measured.idle;
