@@ -12,6 +12,7 @@ use super::{
     markdown::{row, table, verdict},
     modes::Mode,
     overhead::Measured,
+    rivals,
     targets::{self, KEPT},
     throughput::{LARGER_MODES, MODES},
 };
@@ -136,9 +137,7 @@ fn rivals(page: &mut String, measured: &Measured) -> Result<()> {
             measured.versions.join(", ")
         );
     }
-    for (rival, why) in &measured.skipped {
-        let _ = writeln!(page, "- {} ({}) was not measured: {why}", rival.name(), rival.package());
-    }
+    rivals::missing(page, &measured.skipped);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::{
         figures::{Spread, number},
         load::TRANSITIONS,
         markdown::{row, table},
+        rivals,
     },
     FULL, Measured, Printer, Run, SLOW, Way,
 };
@@ -31,12 +32,7 @@ pub fn write(measured: &Measured) -> Result<String> {
          - load on processor {}, tracer and reader on processor {}: {on}\n",
         cores.load, cores.tracer
     );
-    if !measured.versions.is_empty() {
-        let _ = writeln!(page, "- other tools from Debian's packages: {}", measured.versions.join(", "));
-    }
-    for (rival, why) in &measured.skipped {
-        let _ = writeln!(page, "- {} ({}) was not measured: {why}", rival.name(), rival.package());
-    }
+    rivals::sources(&mut page, &measured.versions, &measured.skipped);
     let _ = write!(
         page,
         "\nFrom a change of state in the kernel to when the other end of a pipe, or of a terminal, has its whole line. Every \

@@ -10,6 +10,7 @@ use super::{
         load::TRANSITIONS,
         markdown::{row, table},
         modes::Mode,
+        rivals,
     },
     Measured, PACES, Step,
 };
@@ -26,12 +27,7 @@ pub fn write(measured: &Measured) -> Result<String> {
          - measured: {version}, {commit}, on {date}\n\
          - machine: {machine}\n"
     );
-    if !measured.versions.is_empty() {
-        let _ = writeln!(page, "- other tools from Debian's packages: {}", measured.versions.join(", "));
-    }
-    for (rival, why) in &measured.skipped {
-        let _ = writeln!(page, "- {} ({}) was not measured: {why}", rival.name(), rival.package());
-    }
+    rivals::sources(&mut page, &measured.versions, &measured.skipped);
     let _ = write!(
         page,
         "\nAn event is a change of state; a connection has {TRANSITIONS}. Every figure is the median of {rounds} rounds, with the \

@@ -2,7 +2,7 @@
 
 mod packages;
 
-use std::{ffi::OsString, os::unix::process::CommandExt as _, path::Path, process::Command};
+use std::{ffi::OsString, fmt::Write as _, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -158,6 +158,21 @@ pub fn lost(line: &str) -> Option<u64> {
 /// Whether a line is about this port: a word of it is the number, and no part of another.
 pub fn is_about(line: &[u8], ports: &[Vec<u8>]) -> bool {
     line.split(u8::is_ascii_whitespace).any(|word| ports.iter().any(|port| port == word))
+}
+
+/// Lines for a page's head: where other tools come from, and which are [`missing`].
+pub fn sources(page: &mut String, versions: &[String], skipped: &[(Rival, String)]) {
+    if !versions.is_empty() {
+        let _ = writeln!(page, "- other tools from Debian's packages: {}", versions.join(", "));
+    }
+    missing(page, skipped);
+}
+
+/// Lines about those that were not measured.
+pub fn missing(page: &mut String, skipped: &[(Rival, String)]) {
+    for (rival, why) in skipped {
+        let _ = writeln!(page, "- {} ({}) was not measured: {why}", rival.name(), rival.package());
+    }
 }
 
 #[cfg(test)]
