@@ -11,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than any look takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any look takes on a loaded machine, and than four expiries of a timer whose first time-out is 3 s, as after
+/// a SYN that was lost (45 s).
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One look: its findings, and the line that ends it.
 #[derive(Clone, Debug)]
