@@ -16,7 +16,11 @@ pub fn counts(mode: Mode, filter: Filter, connections: u64, outcome: &Outcome) -
     };
     // Otherwise whatever else the machine does is counted too; a port is not the load's alone either.
     let exact = matches!(filter, Filter::Netns(_) | Filter::Both(_));
-    let mut wrong = Vec::new();
+    let untimed = summary.untimed.filter(|untimed| *untimed > 0);
+    let mut wrong: Vec<_> = untimed
+        .map(|untimed| format!("{} beginnings of states found no room", number(untimed as f64, 0)))
+        .into_iter()
+        .collect();
     let mut expect = |what: &str, exact: bool, each: u64, found: u64| {
         let expected = connections * each;
         if found < expected || (exact && found != expected) {
@@ -52,7 +56,14 @@ mod tests {
 
     fn outcome(transitions: u64, closes: u64, lines: u64, lost: u64) -> Outcome {
         Outcome {
-            summary: Some(Summary { transitions, lost, closes: Some(closes), lost_transitions: None }),
+            summary: Some(Summary {
+                transitions,
+                lost,
+                closes: Some(closes),
+                lost_transitions: None,
+                untimed: None,
+            }),
+            metrics: None,
             said_lost: 0,
             out: Output::new().unwrap(),
             complaints: String::new(),
@@ -68,6 +79,22 @@ mod tests {
         let good = outcome(1000, 200, 1202, 0);
         assert!(counts(Mode::Json, Filter::Netns(1), 100, &good).is_empty());
         assert!(counts(Mode::Summary, Filter::Netns(1), 100, &outcome(1000, 200, 2, 0)).is_empty());
+    }
+
+    #[test]
+    fn the_kernels_sums_have_no_closes_but_must_have_all_times() {
+        let sums = |untimed| {
+            let counted = Summary {
+                transitions: 1000,
+                lost: 0,
+                closes: None,
+                lost_transitions: None,
+                untimed: Some(untimed),
+            };
+            Outcome { summary: Some(counted), ..outcome(0, 0, 0, 0) }
+        };
+        assert!(counts(Mode::Sums, Filter::Netns(1), 100, &sums(0)).is_empty());
+        assert_eq!(counts(Mode::Sums, Filter::Netns(1), 100, &sums(3)).len(), 1);
     }
 
     #[test]

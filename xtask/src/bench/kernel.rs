@@ -27,14 +27,27 @@ pub enum Subject {
     ByNetns,
     /// With a filter by port.
     ByPort,
+    /// The programs that add up in the kernel and send nothing, no filter.
+    Sums,
     /// Somebody else's programs, no filter.
     Rival(Rival),
 }
 
 /// In the order of the table; rivals follow.
-pub const SUBJECTS: [Subject; 4] = [Subject::Empty, Subject::Everything, Subject::ByNetns, Subject::ByPort];
+pub const SUBJECTS: [Subject; 5] =
+    [Subject::Empty, Subject::Everything, Subject::ByNetns, Subject::ByPort, Subject::Sums];
 
 impl Subject {
+    /// Whose programs a mode attaches, when there is no filter.
+    pub fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Empty => Self::Empty,
+            Mode::Sums => Self::Sums,
+            Mode::Rival(rival) => Self::Rival(rival),
+            _ => Self::Everything,
+        }
+    }
+
     /// How it is named in the table.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,6 +55,7 @@ impl Subject {
             Self::Everything => "`watch`",
             Self::ByNetns => "`watch --netns …`",
             Self::ByPort => "`watch --port …`",
+            Self::Sums => "`export --aggregate kernel`",
             Self::Rival(rival) => rival.name(),
         }
     }
@@ -52,6 +66,7 @@ impl Subject {
             Self::Everything => (Mode::Json, Filter::Everything),
             Self::ByNetns => (Mode::Json, Filter::Netns(loader.netns)),
             Self::ByPort => (Mode::Json, Filter::Port(loader.port)),
+            Self::Sums => (Mode::Sums, Filter::Everything),
             Self::Rival(rival) => (Mode::Rival(rival), Filter::Everything),
         }
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what tcptrace costs, as ratios to the same machine without it.
 
+mod accuracy;
 pub mod bpf_stats;
 mod checks;
 mod cores;

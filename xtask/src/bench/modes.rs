@@ -26,6 +26,8 @@ pub enum Mode {
     Summary,
     /// Metrics, asked for once a second.
     Export,
+    /// Metrics of what the kernel adds up, without a record for each event; asked for once a second, too.
+    Sums,
     /// Somebody else's tool, into a file.
     Rival(Rival),
 }
@@ -54,6 +56,7 @@ impl Mode {
             Self::Text => "`watch`",
             Self::Summary => "`watch --summary`",
             Self::Export => "`export`, scraped once a second",
+            Self::Sums => "`export --aggregate kernel`, scraped once a second",
             Self::Rival(rival) => rival.name(),
         }
     }
@@ -61,6 +64,11 @@ impl Mode {
     /// Whether it is tcptrace, which can be held to its word.
     pub fn is_ours(self) -> bool {
         !matches!(self, Self::Empty | Self::Rival(_))
+    }
+
+    /// Whether it serves metrics, and says nothing else.
+    pub fn is_export(self) -> bool {
+        matches!(self, Self::Export | Self::Sums)
     }
 
     /// What to type after `tcptrace`, or after the other tool's name.
@@ -74,6 +82,7 @@ impl Mode {
             Self::Summary => vec!["watch", "--summary", "--format", "json"],
             // Any port that is free.
             Self::Export => vec!["export", "--listen", "127.0.0.1:0"],
+            Self::Sums => vec!["export", "--listen", "127.0.0.1:0", "--aggregate", "kernel"],
             // Those see the whole machine: they know no namespaces.
             Self::Rival(rival) => {
                 return rival.arguments().iter().copied().map(str::to_owned).collect();
@@ -130,6 +139,8 @@ mod tests {
         assert_eq!(words.join(" "), "watch --format json --netns net:[4026531840]");
         assert_eq!(Mode::Text.arguments(Filter::Everything).join(" "), "watch --color never");
         assert_eq!(Mode::Empty.arguments(Filter::Port(1)), ["attach-empty"]);
+        let sums = Mode::Sums.arguments(Filter::Port(1)).join(" ");
+        assert_eq!(sums, "export --listen 127.0.0.1:0 --aggregate kernel --port 1");
         let both = Mode::Text.arguments(Filter::Both([1, 2])).join(" ");
         assert_eq!(both, "watch --color never --netns net:[1] --netns net:[2]");
     }

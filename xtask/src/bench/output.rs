@@ -108,6 +108,8 @@ pub struct Summary {
     pub closes: Option<u64>,
     /// State changes that are missing from the output; JSON only.
     pub lost_transitions: Option<u64>,
+    /// Times in a state that are missing because there was no room for when they began; the kernel's sums only.
+    pub untimed: Option<u64>,
 }
 
 impl Summary {
@@ -131,13 +133,14 @@ fn from_json(line: &str) -> Option<Summary> {
         closes: Some(causes.values().filter_map(Value::as_u64).sum()),
         // What was not lost is not named.
         lost_transitions: Some(value["lost_by_kind"]["transition"].as_u64().unwrap_or(0)),
+        untimed: None,
     })
 }
 
 fn from_text(tail: &str) -> Option<Summary> {
     let transitions = tail.lines().find_map(|line| line.split_once(" transitions in ")?.0.parse().ok())?;
     let lost = tail.lines().find_map(|line| line.strip_prefix("lost ")?.split(' ').next()?.parse().ok())?;
-    Some(Summary { transitions, lost, closes: None, lost_transitions: None })
+    Some(Summary { transitions, lost, closes: None, lost_transitions: None, untimed: None })
 }
 
 #[cfg(test)]
@@ -149,11 +152,13 @@ mod tests {
     #[test]
     fn both_kinds_of_summary_are_read() {
         let json = "{\"type\":\"start\"}\n{\"type\":\"summary\",\"transitions\":30,\"lost\":2,\"lost_by_kind\":{\"transition\":1},\"causes\":{\"orderly\":5,\"refused\":1}}\n";
-        let summary = Summary { transitions: 30, lost: 2, closes: Some(6), lost_transitions: Some(1) };
+        let summary =
+            Summary { transitions: 30, lost: 2, closes: Some(6), lost_transitions: Some(1), untimed: None };
         assert_eq!(Summary::parse(json).unwrap(), summary);
         let text =
             "12:00:00.000 …\n\n30 transitions in 1.00 s, 0 retransmitted\nlost 0\n  CLOSE -> SYN_SENT 3\n";
-        let summary = Summary { transitions: 30, lost: 0, closes: None, lost_transitions: None };
+        let summary =
+            Summary { transitions: 30, lost: 0, closes: None, lost_transitions: None, untimed: None };
         assert_eq!(Summary::parse(text).unwrap(), summary);
         assert!(Summary::parse("{\"type\":\"start\"}\n").is_err());
         assert!(Summary::parse("").is_err());

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
+    accuracy::Accuracy,
     bpf_stats,
     cores::{self, Cores},
     figures::{Spread, size},
@@ -23,8 +24,8 @@ use super::{
 use crate::tools::Tools;
 
 const PAGE: &str = "docs/cost.md";
-/// The kernel's measurement is steady: more time would not tell more.
-const MOST_IN_KERNEL_ROUND: Duration = Duration::from_secs(1);
+/// The kernel's measurement and what is counted are steady: more time would not tell more.
+const MOST_IN_STEADY_ROUND: Duration = Duration::from_secs(1);
 /// The share of its time that the load may wait for its processor. The kernel's own threads there take about 2 %.
 const BUSY: f64 = 0.05;
 
@@ -68,6 +69,8 @@ pub struct Measured {
     pub larger: Vec<Throughput>,
     /// By the kernel's own measurement.
     pub kernel: Kernel,
+    /// What the exporters say, beside what there was.
+    pub accuracy: Accuracy,
     /// The share of a core that a tracer takes which sees nothing.
     pub idle: f64,
     /// Versions of the packages that rivals came in.
@@ -81,7 +84,7 @@ impl Measured {
     fn wrong(&self) -> Vec<String> {
         let throughput =
             self.larger.iter().chain([&self.throughput]).flat_map(|throughput| &throughput.wrong);
-        throughput.chain(&self.kernel.wrong).cloned().collect()
+        throughput.chain(&self.kernel.wrong).chain(&self.accuracy.wrong).cloned().collect()
     }
 }
 
@@ -140,10 +143,15 @@ fn measure(subject: &Subject, rivals: Rivals, options: &Options, command: String
         );
     }
     let mut kernel = Kernel::default();
-    let timed = timed.min(MOST_IN_KERNEL_ROUND);
+    let timed = timed.min(MOST_IN_STEADY_ROUND);
     for round in 1..=options.rounds {
         eprintln!("kernel, round {round} of {}", options.rounds);
         kernel.round(&programs, &mut loader, timed)?;
+    }
+    let mut accuracy = Accuracy::default();
+    for round in 1..=options.rounds {
+        eprintln!("accuracy, round {round} of {}", options.rounds);
+        accuracy.round(&programs, &mut loader, timed)?;
     }
     eprintln!("a tracer that sees nothing");
     let idle = idle::measure(&programs, loader.netns)?;
@@ -159,6 +167,7 @@ fn measure(subject: &Subject, rivals: Rivals, options: &Options, command: String
         throughput,
         larger: larger.into(),
         kernel,
+        accuracy,
         idle,
         versions: programs.rivals.versions,
         skipped: programs.rivals.skipped,

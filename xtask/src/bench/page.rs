@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::{
+    accuracy,
     cores::Apart,
     figures::{Spread, mebibytes, number, size},
     kernel::{SUBJECTS, Subject},
@@ -26,6 +27,7 @@ pub fn write(measured: &Measured) -> Result<String> {
     rivals(&mut page, measured)?;
     kernel(&mut page, measured)?;
     tracer(&mut page, measured)?;
+    accuracy::page::section(&mut page, &measured.accuracy)?;
     method(&mut page, measured)?;
     Ok(page)
 }
@@ -103,12 +105,11 @@ fn rivals(page: &mut String, measured: &Measured) -> Result<()> {
     ];
     table(page, "Beside other tools", &header);
     let figures = &measured.throughput;
-    let ours = [Mode::Json, Mode::Text, Mode::Summary, Mode::Export];
+    let ours = [Mode::Json, Mode::Text, Mode::Summary, Mode::Export, Mode::Sums];
     for mode in ours.into_iter().chain(figures.rivals()) {
-        let subject = if let Mode::Rival(rival) = mode { Subject::Rival(rival) } else { Subject::Everything };
         let kept = Spread::of(figures.of(mode).map(|run| run.kept * 100.0))?.show(1, "%");
         let added = Spread::of(figures.of(mode).map(|run| run.added_ns))?.show(0, "ns");
-        let kernel = Spread::of(measured.kernel.of(subject).map(|cost| cost.all_ns))?.show(0, "ns");
+        let kernel = Spread::of(measured.kernel.of(Subject::of(mode)).map(|cost| cost.all_ns))?.show(0, "ns");
         let cpu = Spread::of(figures.taken(mode).map(|taken| taken.cpu_connections))?.show(1, "s");
         let printed = Spread::of(figures.taken(mode).filter_map(|taken| taken.printed));
         let printed = printed.map_or_else(|_| "prints none".to_owned(), share_of);
@@ -186,7 +187,9 @@ fn kernel(page: &mut String, measured: &Measured) -> Result<()> {
     let _ = write!(
         page,
         "\nBy the kernel's own count (`kernel.bpf_stats_enabled`). Most of what it says of a program that does nothing \
-         is the cost of measuring it. *All programs* adds the end of each socket to its transitions.\n"
+         is the cost of measuring it. *All programs* adds the end of each socket to its transitions. The \
+         kernel's sums (`--aggregate kernel`) have no such end; what the kernel does to free what they keep in a socket is \
+         outside of the program: *longer by* has it.\n"
     );
     Ok(())
 }
@@ -207,7 +210,8 @@ fn tracer(page: &mut String, measured: &Measured) -> Result<()> {
         page,
         "\nAn event is a transition or the judged end of a socket: {} of them for a connection. With the output thrown \
          away, nearly all CPU time is user time: that is how the verdict knows it. Memory is what is resident; the ring \
-         buffer, which is mapped, is part of it.\n",
+         buffer, which is mapped, is part of it. `--aggregate kernel` has no ring, and reads the kernel's sums once a second, \
+         however many events they are of: the fewer those, the more each costs it.\n",
         super::load::EVENTS
     );
     Ok(())

@@ -42,20 +42,25 @@ impl Scraper {
         said.split_once("serving http://")?.1.split_once('/')?.0.parse().ok()
     }
 
-    /// The exporter has nothing left to do: what it counted, when it has published that.
-    pub fn finish(self) -> Result<Summary> {
+    /// The exporter has nothing left to do: its metrics, when it has published those.
+    pub fn finish(self) -> Result<Metrics> {
         // Nobody is there to be told if it failed before.
         let _ = self.stop.send(());
         self.thread.join().ok().context("whoever asked for metrics panicked")??;
         thread::sleep(PUBLISHED_WITHIN);
-        let metrics = Metrics::scrape(self.address)?;
-        let sum = |family: &str| metrics.sum(family);
-        Ok(Summary {
-            transitions: sum("tcptrace_transitions_total"),
-            lost: sum("tcptrace_lost_events_total"),
-            closes: Some(sum("tcptrace_closes_total")),
-            lost_transitions: None,
-        })
+        Metrics::scrape(self.address)
+    }
+}
+
+/// What an exporter counted.
+pub fn summary(metrics: &Metrics) -> Summary {
+    Summary {
+        transitions: metrics.sum("tcptrace_transitions_total"),
+        lost: metrics.sum("tcptrace_lost_events_total"),
+        // What the kernel adds up has no causes.
+        closes: metrics.sum_if_there("tcptrace_closes_total"),
+        lost_transitions: None,
+        untimed: metrics.sum_if_there("tcptrace_untimed_states_total"),
     }
 }
 
@@ -68,5 +73,16 @@ mod tests {
         let said = "tcptrace: serving http://127.0.0.1:40001/metrics; Ctrl-C or SIGTERM ends it\n";
         assert_eq!(Scraper::address(said), "127.0.0.1:40001".parse().ok());
         assert_eq!(Scraper::address("tcptrace: no probes\n"), None);
+    }
+
+    #[test]
+    fn sums_of_the_kernel_have_no_closes_but_tell_what_is_untimed() {
+        let counted = "tcptrace_transitions_total{from=\"LISTEN\",to=\"SYN_RECV\"} 7\n";
+        let of = |more: &str| summary(&Metrics::parse(&format!("{counted}{more}")));
+        let found = of("tcptrace_untimed_states_total 2\ntcptrace_lost_events_total{kind=\"missed\"} 1\n");
+        let sums =
+            Summary { transitions: 7, lost: 1, closes: None, lost_transitions: None, untimed: Some(2) };
+        assert_eq!(found, sums);
+        assert_eq!(of("tcptrace_closes_total{cause=\"fin\"} 0\n").closes, Some(0));
     }
 }

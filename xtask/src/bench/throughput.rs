@@ -16,8 +16,8 @@ use super::{
 
 /// What is compared with nothing beside the load that does almost nothing but open and close, in the order of the
 /// tables; rivals follow.
-pub const MODES: [Mode; 6] =
-    [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary, Mode::Export];
+pub const MODES: [Mode; 7] =
+    [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary, Mode::Export, Mode::Sums];
 
 /// What is compared beside connections that carry more.
 pub const LARGER_MODES: [Mode; 2] = [Mode::Empty, Mode::Json];

@@ -17,8 +17,9 @@ use super::{
     modes::{Filter, Mode, Programs},
     output::{Output, Summary},
     process::{Memory, cpu_clock, end_with_us, ends_within, wait_for_rest},
-    scraper::Scraper,
+    scraper::{self, Scraper},
 };
+use crate::soak::scrape::Metrics;
 
 /// How long it may take to attach, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +45,8 @@ pub struct Tracer {
 pub struct Outcome {
     /// Its own counts; gone with its output where that is thrown away. Others have none.
     pub summary: Option<Summary>,
+    /// Its last metrics, where it serves them.
+    pub metrics: Option<Metrics>,
     /// Events that another tool says it lost.
     pub said_lost: u64,
     /// What it wrote.
@@ -83,7 +86,7 @@ impl Tracer {
         tracer.start_up = start.elapsed();
         match mode {
             Mode::Nowhere | Mode::Rival(_) => tracer.catch_up()?,
-            Mode::Export => {
+            _ if mode.is_export() => {
                 let said = tracer.complaints.tail()?;
                 tracer.scraper = Scraper::address(&said).map(Scraper::start);
             }
@@ -103,11 +106,11 @@ impl Tracer {
         self.catch_up()?;
         let cpu = cpu_clock(self.pid())?.saturating_sub(self.ready);
         let memory = Memory::of(self.pid())?;
-        let scraped = self.scraper.take().map(Scraper::finish).transpose()?;
+        let metrics = self.scraper.take().map(Scraper::finish).transpose()?;
         self.stop()?;
         let summary = match self.mode {
             Mode::Nowhere | Mode::Rival(_) => None,
-            Mode::Export => scraped,
+            mode if mode.is_export() => metrics.as_ref().map(scraper::summary),
             _ => Some(Summary::parse(&self.out.tail()?)?),
         };
         let (said_lost, lines) = match self.mode {
@@ -116,7 +119,7 @@ impl Tracer {
         };
         let complaints = self.complaints.tail()?;
         let out = self.out.share()?;
-        Ok(Outcome { summary, said_lost, bytes: out.len()?, out, complaints, lines, cpu, memory })
+        Ok(Outcome { summary, metrics, said_lost, bytes: out.len()?, out, complaints, lines, cpu, memory })
     }
 
     /// Waits until its ring is empty and nothing is left to be done; not for ever, where others keep it busy.
@@ -143,7 +146,7 @@ impl Tracer {
             Mode::Empty => Ok(self.complaints.tail()?.lines().any(|line| line.ends_with("attached"))),
             // They cannot tell. When one has its programs and has come to rest, it has attached them.
             Mode::Nowhere | Mode::Rival(_) => Ok(!bpf_stats::programs(self.pid())?.is_empty()),
-            Mode::Export => Ok(Scraper::address(&self.complaints.tail()?).is_some()),
+            mode if mode.is_export() => Ok(Scraper::address(&self.complaints.tail()?).is_some()),
             _ => Ok(self.out.len()? > 0),
         }
     }

@@ -32,7 +32,8 @@ impl Metrics {
         Ok(Self::parse(&answer))
     }
 
-    fn parse(text: &str) -> Self {
+    /// From an answer; lines that are no samples are passed over.
+    pub fn parse(text: &str) -> Self {
         let samples =
             text.lines().filter(|line| line.starts_with("tcptrace_") || line.starts_with("process_"));
         Self(
@@ -57,10 +58,20 @@ impl Metrics {
 
     /// The sum of a family's samples.
     pub fn sum(&self, family: &str) -> u64 {
-        let of_it = |name: &&String| {
-            name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
-        };
-        self.0.iter().filter(|(name, _)| of_it(name)).map(|(_, value)| *value as u64).sum()
+        self.sum_if_there(family).unwrap_or(0)
+    }
+
+    /// The same; nothing of a family that is not there.
+    pub fn sum_if_there(&self, family: &str) -> Option<u64> {
+        self.of(family).map(|(_, value)| value as u64).reduce(|sum, value| sum + value)
+    }
+
+    /// Labels, as they are written, and value of every sample of this name.
+    pub fn of(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().filter_map(move |(sample, value)| {
+            let labels = sample.strip_prefix(name)?;
+            (labels.is_empty() || labels.starts_with('{')).then_some((labels, *value))
+        })
     }
 
     /// One sample; what is not there is 0, as counters are before the first event.
@@ -96,6 +107,8 @@ mod tests {
         assert_eq!((metrics.transition("SYN_SENT", "ESTABLISHED"), metrics.sockets("LISTEN")), (5, 1));
         assert_eq!((metrics.sum("tcptrace_transitions_total"), metrics.sum("tcptrace_transitions")), (11, 0));
         assert_eq!(metrics.transition("LISTEN", "CLOSE"), 0);
+        assert_eq!(metrics.sum_if_there("tcptrace_transitions"), None);
+        assert_eq!(metrics.of("tcptrace_sockets").collect::<Vec<_>>(), [("{state=\"LISTEN\"}", 1.0)]);
     }
 
     #[test]
