@@ -6,6 +6,7 @@
 // On the host this crate is only type-checked: most of it then looks unused.
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, unused_imports))]
 
+mod change;
 mod config;
 mod emit;
 mod filter;

@@ -4,10 +4,12 @@
 
 use super::retransmit::{Segment, segment};
 use crate::{
+    change::Change,
     config,
+    config::opaque,
     filter::{self, About},
     maps,
-    read::{Access, Btf, CommonCopy, Direct},
+    read::{Access, Btf, CommonCopy},
     required, sock,
 };
 use aya_ebpf::{
@@ -16,19 +18,18 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use core::{mem::MaybeUninit, ptr};
+use core::{marker::PhantomData, ptr};
 use tcptrace_common::{
     aggregate::{
         BUCKETS, Cell, OTHER_CLASS, RESENT, RESENT_DATA, RESENT_FIN, RESENT_SYN, RESENT_SYN_ACK,
         RESENT_UNKNOWN, Since, bucket,
     },
-    event::{DEAD, DONE, Kind, SEGMENT_KNOWN, Tuple, UNDECIDED},
+    event::{DEAD, DONE, Kind, SEGMENT_KNOWN, UNDECIDED},
     state::{STATES, TcpState},
 };
 
 const IPPROTO_TCP: u16 = 6;
 const CLOSE: u8 = TcpState::Close.number();
-const LISTEN: u8 = TcpState::Listen.number();
 const SYN_SENT: u8 = TcpState::SynSent.number();
 const SYN_RECV: u8 = TcpState::SynRecv.number();
 const FIN_WAIT2: u8 = TcpState::FinWait2.number();
@@ -59,28 +60,24 @@ fn aggregate_synack(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A change of state, and what is looked up about it only where it matters.
-struct Change {
-    sk: *const u8,
-    common: Direct,
-    from: u8,
-    to: u8,
-}
-
 #[inline(always)]
 fn on_state(sk: *const u8, from: u8, to: u8) {
     if required!(Btf, Btf::at(sk), sk_protocol, u16) != IPPROTO_TCP {
         return;
     }
     let common = Btf::common(sk, &mut CommonCopy::uninit());
-    let change = Change { sk, common, from, to };
     let netns = sock::netns::<Btf>(required!(Btf, common, skc_net, *const u8));
+    let change = Change::<Btf> { sk, common, from, to, netns, record: None, access: PhantomData };
     let about = About { kind: Kind::Transition, state: from, to, netns };
     let Some(flags) = filter::flags::<Btf>(about, sk, true, || change.ends()) else { return };
     let undecided = flags & UNDECIDED != 0;
     let Some(since) = Kept::of(sk, to != CLOSE) else { return change.without_room(undecided) };
     // SAFETY: the value exists, and the socket's lock, which every caller of the tracepoint holds, keeps others off it.
-    let known = unsafe { *since };
+    let mut known = unsafe { *since };
+    if known.state != from {
+        // Of another socket that had the address before, and whose end the filter kept from us, or from before such a gap.
+        known = Since::NOTHING;
+    }
     let class = if known.state != 0 { known.class } else { change.class() };
     // What the filter could not decide now is wanted if it was wanted before.
     let wanted = !undecided || (known.state != 0 && known.owed == 0);
@@ -108,23 +105,7 @@ fn on_state(sk: *const u8, from: u8, to: u8) {
     unsafe { *since = Since { time_ns, state: to, owed, class, spare: [0; 5] } };
 }
 
-impl Change {
-    /// Both ends for the filter, and whether they are incomplete. Up to 6.12 a child still carries the listener's addresses
-    /// here; remote port 0 tells.
-    #[inline(always)]
-    fn ends(&self) -> (Tuple, bool) {
-        let mut tuple = MaybeUninit::uninit();
-        // SAFETY: room for one; every field is written.
-        let mut tuple: Tuple = unsafe {
-            sock::write_tuple::<Btf>(tuple.as_mut_ptr(), self.common, self.sk, true);
-            tuple.assume_init()
-        };
-        if self.connects() {
-            tuple.lport = sock::bound_port::<Btf>(self.sk);
-        }
-        (tuple, (self.is_newborn() && tuple.rport == 0) || tuple.lport == 0)
-    }
-
+impl Change<'_, Btf> {
     #[inline(always)]
     fn class(&self) -> u8 {
         let mut lport = required!(Btf, self.common, skc_num, u16);
@@ -134,16 +115,6 @@ impl Change {
         }
         let rport = u16::from_be(required!(Btf, self.common, skc_dport, u16));
         class_of(lport, rport, self.connects())
-    }
-
-    #[inline(always)]
-    fn connects(&self) -> bool {
-        self.from == CLOSE && self.to == SYN_SENT
-    }
-
-    #[inline(always)]
-    fn is_newborn(&self) -> bool {
-        self.from == LISTEN && self.to == SYN_RECV
     }
 
     /// Whether the time in the state that is left is known, and ends here.
@@ -193,7 +164,7 @@ fn on_retransmit(sk: *const u8, skb: *const u8, err: i32) {
         if err != 0 {
             (*cell).failed += segments;
         } else {
-            let kind = kind(&sent, head.pre.state) & (RESENT - 1);
+            let kind = opaque(kind(&sent, head.pre.state)) & (RESENT - 1);
             *(&raw mut (*cell).resent).cast::<u64>().add(kind) += segments;
         }
     }

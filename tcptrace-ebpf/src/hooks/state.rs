@@ -1,12 +1,12 @@
 //! State changes: `sock:inet_sock_set_state`, the one hook that tcptrace cannot do without.
 
 use crate::{
+    change::Change,
     config,
     emit::Count,
-    ends,
     filter::{self, About},
     member, offset,
-    read::{Access, Btf, CommonCopy, Direct, Raw, Read},
+    read::{Access, Btf, CommonCopy, Raw, Read},
     required,
     sock::{self, RecordView},
 };
@@ -18,7 +18,7 @@ use core::{marker::PhantomData, mem::MaybeUninit};
 use tcptrace_common::{
     event::{
         Close, DEAD, DONE, ERROR_KNOWN, Established, Header, Kind, LastNumbers, NUMBERS_KNOWN,
-        OwnedTransition, STALL_KNOWN, Transition, Tuple,
+        OwnedTransition, STALL_KNOWN, Transition,
     },
     state::{STATES, TcpState},
 };
@@ -52,17 +52,6 @@ fn state_classic(ctx: TracePointContext) -> u32 {
         }
     }
     0
-}
-
-/// What the tracepoint was called with.
-struct Change<'a, A> {
-    sk: *const u8,
-    common: Direct,
-    from: u8,
-    to: u8,
-    netns: u32,
-    record: Option<&'a RecordView>,
-    access: PhantomData<A>,
 }
 
 #[inline(always)]
@@ -147,37 +136,6 @@ impl<A: Access> Change<'_, A> {
             let borrowed = self.write_ends(&raw mut (*head).tuple);
             (*head).pre.cookie = if borrowed { 0 } else { self.cookie() };
             (*head).tuple.bits
-        }
-    }
-
-    /// Both ends for the filter, and whether they are incomplete.
-    #[inline(always)]
-    fn ends(&self) -> (Tuple, bool) {
-        let mut tuple = MaybeUninit::uninit();
-        // SAFETY: room for one; every field is written.
-        let (borrowed, tuple) = unsafe { (self.write_ends(tuple.as_mut_ptr()), tuple.assume_init()) };
-        (tuple, borrowed || tuple.lport == 0)
-    }
-
-    /// Writes both ends. Up to 6.12 a child still carries the listener's addresses and cookie here; remote port 0 tells,
-    /// and so does this.
-    ///
-    /// # Safety
-    /// There is room for a tuple.
-    #[inline(always)]
-    unsafe fn write_ends(&self, tuple: *mut Tuple) -> bool {
-        // SAFETY: the caller's.
-        unsafe {
-            sock::write_tuple::<A>(tuple, self.common, self.sk, true);
-            if let Some(record) = self.record {
-                sock::take_record(&mut *tuple, record, &ends!(set_state));
-            }
-            if self.from == TcpState::Close.number() && self.to == TcpState::SynSent.number() {
-                (*tuple).lport = sock::bound_port::<A>(self.sk);
-            }
-            self.from == TcpState::Listen.number()
-                && self.to == TcpState::SynRecv.number()
-                && (*tuple).rport == 0
         }
     }
 

@@ -121,7 +121,7 @@ pub fn run(wanted: Wanted) -> anyhow::Result<()> {
         let (collector, snapshots) = KernelCollector::new(
             most.is_some(),
             aggregate.beginnings.name(),
-            aggregate.tells_failed,
+            aggregate.tells(),
             own,
             push.dropped.clone(),
             began_ns,

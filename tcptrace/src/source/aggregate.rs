@@ -60,8 +60,19 @@ pub struct Aggregate {
     pub beginnings: Beginnings,
     /// What became of each hook.
     pub outcomes: Vec<Outcome>,
-    /// The kernel tells which segments could not leave.
-    pub tells_failed: bool,
+    /// The retransmission hook tells whether a segment could leave.
+    failures: bool,
+}
+
+/// What the attached programs tell of segments; of the rest there are no numbers, not even 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Tells {
+    /// Segments that were sent again.
+    pub resent: bool,
+    /// SYN-ACKs of half-open requests that were.
+    pub synacks: bool,
+    /// Segments that could not leave.
+    pub failed: bool,
 }
 
 impl Aggregate {
@@ -151,7 +162,7 @@ impl Aggregate {
             most: most.unwrap_or(0),
             beginnings,
             outcomes,
-            tells_failed: config.retransmit_err != 0,
+            failures: config.retransmit_err != 0,
             ebpf,
         })
     }
@@ -171,6 +182,13 @@ impl Aggregate {
             }
         }
         Ok(())
+    }
+
+    /// What they tell of segments.
+    pub fn tells(&self) -> Tells {
+        let attached = |stem: &str| self.outcomes.iter().any(|it| it.hook.stem == stem && it.way.is_some());
+        let resent = attached("retransmit");
+        Tells { resent, synacks: attached("synack"), failed: resent && self.failures }
     }
 
     /// The programs.

@@ -6,7 +6,7 @@ use crate::{
     event::{Reason, Segment},
     export::model::*,
     run::report::Resync,
-    source::{live::wall_offset_ns, privileges::kernel_version},
+    source::{aggregate::Tells, live::wall_offset_ns, privileges::kernel_version},
 };
 use std::{
     borrow::Cow,
@@ -45,8 +45,7 @@ pub struct KernelCollector {
     classed: bool,
     /// Where beginnings are kept.
     beginnings: &'static str,
-    /// The kernel tells which segments could not leave.
-    tells_failed: bool,
+    tells: Tells,
     own: Own,
     looks: Looks,
     dropped: Option<Arc<AtomicU64>>,
@@ -56,12 +55,12 @@ pub struct KernelCollector {
 }
 
 impl KernelCollector {
-    /// Sums begin at `began_ns` on the boot-time clock. `classed`: ports may be kept apart. `tells_failed`: the kernel tells
-    /// which segments could not leave. The receiver has an empty snapshot at first.
+    /// Sums begin at `began_ns` on the boot-time clock. `classed`: ports may be kept apart. The receiver has an
+    /// empty snapshot at first.
     pub fn new(
         classed: bool,
         beginnings: &'static str,
-        tells_failed: bool,
+        tells: Tells,
         own: Own,
         dropped: Option<Arc<AtomicU64>>,
         began_ns: u64,
@@ -70,7 +69,7 @@ impl KernelCollector {
         let began_offset_ns = wall_offset_ns();
         let looks = Looks::default();
         (
-            Self { classed, beginnings, tells_failed, own, looks, dropped, began_ns, began_offset_ns, out },
+            Self { classed, beginnings, tells, own, looks, dropped, began_ns, began_offset_ns, out },
             snapshots,
         )
     }
@@ -132,12 +131,13 @@ impl KernelCollector {
                 Segment::Unknown => RESENT_UNKNOWN,
             };
             let count = cell.resent[index];
-            if whole || count > 0 {
+            let told = if segment == Segment::SynAck { self.tells.synacks } else { self.tells.resent };
+            if told && (whole || count > 0) {
                 let labels = [segment.name().into(), Reason::Unknown.name().into()];
                 shown.add(&RETRANSMITS, labels, Value::Count(count));
             }
         }
-        if self.tells_failed && (whole || cell.failed > 0) {
+        if self.tells.failed && (whole || cell.failed > 0) {
             shown.add(&FAILED_SENDS, [], Value::Count(cell.failed));
         }
     }
@@ -165,14 +165,15 @@ mod tests {
     use crate::export::{openmetrics, strict};
 
     const BEGAN_NS: u64 = 1_000;
+    const ALL: Tells = Tells { resent: true, synacks: true, failed: true };
 
     fn at(state: TcpState) -> usize {
         usize::from(state.number())
     }
 
-    fn snapshot(classed: bool, tells_failed: bool, sums: &Sums<'_>) -> Arc<Snapshot> {
+    fn snapshot(classed: bool, tells: Tells, sums: &Sums<'_>) -> Arc<Snapshot> {
         let (collector, snapshots) =
-            KernelCollector::new(classed, "table", tells_failed, Own::default(), None, BEGAN_NS);
+            KernelCollector::new(classed, "table", tells, Own::default(), None, BEGAN_NS);
         collector.publish(sums);
         let snapshot = Arc::clone(&snapshots.borrow());
         strict::read(&openmetrics::text(&snapshot).unwrap()).unwrap();
@@ -202,7 +203,7 @@ mod tests {
             sockets
         }];
         let sums = Sums { now_ns: 5_000, cells: &[cell()], ports: &[], missed: 6, sockets: Some(&sockets) };
-        let shown = snapshot(false, true, &sums);
+        let shown = snapshot(false, ALL, &sums);
         assert_eq!(samples(&shown, &RETRANSMITS).len(), Segment::ALL.len());
         let synrecv =
             samples(&shown, &SOCKETS).iter().find(|sample| sample.labels[0].1 == "SYN_RECV").unwrap();
@@ -221,8 +222,9 @@ mod tests {
     #[test]
     fn what_the_sums_cannot_tell_is_missing() {
         let sums = Sums { now_ns: 5_000, cells: &[Cell::ZERO], ports: &[], missed: 0, sockets: None };
-        let shown = snapshot(false, false, &sums);
+        let shown = snapshot(false, Tells { resent: false, synacks: false, failed: false }, &sums);
         for family in [
+            &RETRANSMITS,
             &INFERRED,
             &SOCKETS,
             &FAILED_SENDS,
@@ -237,6 +239,9 @@ mod tests {
             assert!(samples(&shown, family).is_empty(), "{}", family.name);
         }
         assert!(samples(&shown, &DWELL).is_empty());
+        let shown = snapshot(false, Tells { resent: false, ..ALL }, &sums);
+        let [synacks] = samples(&shown, &RETRANSMITS) else { panic!("of requests alone: {shown:?}") };
+        assert_eq!(synacks.labels[0], ("segment", "syn-ack".into()));
     }
 
     #[test]
@@ -244,7 +249,7 @@ mod tests {
         let cells = [Cell::ZERO, cell(), cell()];
         let ports = [(443, BEGAN_NS), (80, 4_000)];
         let sums = Sums { now_ns: 5_000, cells: &cells, ports: &ports, missed: 0, sockets: None };
-        let shown = snapshot(true, true, &sums);
+        let shown = snapshot(true, ALL, &sums);
         for family in [&TRANSITIONS, &DWELL, &RETRANSMITS, &FAILED_SENDS] {
             let series: Vec<_> = samples(&shown, family)
                 .iter()
