@@ -2,7 +2,7 @@
 
 use super::{
     VERSION,
-    json::{Value, Word, fields},
+    json::{Ascii, Value, Word, fields},
 };
 use crate::{
     enrich::Place,
@@ -153,7 +153,7 @@ pub(super) fn begin_of(
     fields!(
         out,
         "type": Word(kind),
-        "time": Word(wall.rfc3339(time_ns)),
+        "time": Ascii(wall.rfc3339_bytes(time_ns)),
         "mono_ns": time_ns,
         "flow": *id,
         "flow_id": Word(flow_id),
