@@ -3,7 +3,6 @@
 
 use std::{io, path::Path};
 use tcptrace::{
-    enrich::Places,
     flow::Entry,
     record::{
         file::{Item, Reader},
@@ -28,14 +27,14 @@ struct Out {
     text: Vec<u8>,
     lines: Lines,
     wall: Wall,
-    places: Places,
+    owners: wire::Owners,
 }
 
 impl Sink for Out {
     fn entry(&mut self, entry: &Entry) -> io::Result<Next> {
         self.text.clear();
         self.lines.entry(&mut self.text, &mut self.wall, entry)?;
-        wire::entry(&mut self.text, &mut self.wall, &self.places, entry)?;
+        wire::entry(&mut self.text, &mut self.wall, &mut self.owners, entry)?;
         Ok(Next::Continue)
     }
 
@@ -74,8 +73,8 @@ pub fn run(input: &[u8]) {
     let Ok(Frame::Started(mut started)) = Frame::decode(first) else { return };
     started.max_flows = started.max_flows.min(MAX_FLOWS);
     let mut player = Player::new(*started, FilterSpec::default());
-    let places = player.origin().places.clone();
-    let mut out = Out { text: Vec::new(), lines: Lines::new(Palette::default()), wall: Wall::new(0), places };
+    let owners = wire::Owners::new(player.origin().places.clone());
+    let mut out = Out { text: Vec::new(), lines: Lines::new(Palette::default()), wall: Wall::new(0), owners };
     while let Some((kind, payload, more)) = next(rest) {
         if kind & 0x80 != 0 {
             player.gap();

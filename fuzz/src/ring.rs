@@ -41,7 +41,7 @@ struct Shown {
     text: Vec<u8>,
     lines: Lines,
     wall: Wall,
-    places: Places,
+    owners: wire::Owners,
 }
 
 impl Shown {
@@ -50,7 +50,7 @@ impl Shown {
             self.text.clear();
             self.lines.entry(&mut self.text, &mut self.wall, &entry).expect("memory takes anything");
             self.text.clear();
-            wire::entry(&mut self.text, &mut self.wall, &self.places, &entry).expect("memory takes anything");
+            wire::entry(&mut self.text, &mut self.wall, &mut self.owners, &entry).expect("memory takes anything");
             assert!(self.text.ends_with(b"}\n"));
         }
     }
@@ -94,7 +94,7 @@ pub fn run(input: &[u8]) {
         text: Vec::new(),
         lines: Lines::new(Palette::default()),
         wall: Wall::new(0),
-        places: Places::recorded(),
+        owners: wire::Owners::new(Places::recorded()),
     };
     let mut entries = Vec::new();
     let (mut now_ns, mut folded) = (1_u64, 0_usize);

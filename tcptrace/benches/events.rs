@@ -122,12 +122,13 @@ fn render(criterion: &mut Criterion) {
             }
         });
     });
-    let places = Places::default();
+    let mut owners = wire::Owners::new(Places::default());
     group.bench_function("json", |bencher| {
         bencher.iter(|| {
             for entry in &entries {
                 out.clear();
-                wire::entry(&mut out, &mut wall, &places, black_box(entry)).expect("memory takes anything");
+                wire::entry(&mut out, &mut wall, &mut owners, black_box(entry))
+                    .expect("memory takes anything");
             }
         });
     });

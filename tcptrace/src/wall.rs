@@ -1,7 +1,7 @@
 //! Boot time to the time of day, as people and machines write it.
 
 use jiff::{Timestamp, tz::TimeZone};
-use std::fmt::{self, Write as _};
+use std::{fmt, io::Write as _};
 
 /// Of two readings of the clocks: a smaller difference comes of reading one after the other, a larger one of a step.
 const STEP_NS: u64 = 1_000_000;
@@ -29,7 +29,7 @@ struct Clock {
 #[derive(Debug, Default)]
 struct Cached {
     second: Option<i64>,
-    text: String,
+    text: Vec<u8>,
     /// Where the fraction starts in `text`.
     fraction: usize,
 }
@@ -49,12 +49,17 @@ impl Wall {
 
     /// RFC 3339 in UTC with nanoseconds: `2026-01-31T12:00:00.123456789Z`.
     pub fn rfc3339(&mut self, boot_ns: u64) -> &str {
+        text(self.rfc3339_bytes(boot_ns))
+    }
+
+    /// The same, for whom bytes will do.
+    pub fn rfc3339_bytes(&mut self, boot_ns: u64) -> &[u8] {
         let (second, nanosecond) = self.split(boot_ns);
         if self.utc.second != Some(second) {
             let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
             self.utc.begin(second, format_args!("{}", time.strftime("%Y-%m-%dT%H:%M:%S.")));
         }
-        self.utc.finish(nanosecond, 9, "Z")
+        self.utc.finish::<9>(nanosecond, b"Z")
     }
 
     /// The local time of day with milliseconds: `12:00:00.123`.
@@ -65,7 +70,7 @@ impl Wall {
             let time = time.to_zoned(self.zone.clone());
             self.local.begin(second, format_args!("{}", time.strftime("%H:%M:%S.")));
         }
-        self.local.finish(nanosecond / 1_000_000, 3, "")
+        text(self.local.finish::<3>(nanosecond / 1_000_000, b""))
     }
 
     /// The local time as syslog has it (RFC 3164): `Jan  2 15:04:05`.
@@ -74,7 +79,7 @@ impl Wall {
         time.to_zoned(self.zone.clone()).strftime("%b %e %H:%M:%S").to_string()
     }
 
-    fn split(&mut self, boot_ns: u64) -> (i64, u64) {
+    fn split(&mut self, boot_ns: u64) -> (i64, u32) {
         let second = boot_ns / 1_000_000_000;
         if let Some(clock) = self.clock.as_mut().filter(|clock| clock.asked != Some(second)) {
             clock.asked = Some(second);
@@ -84,7 +89,7 @@ impl Wall {
             }
         }
         let ns = boot_ns.cast_signed().saturating_add(self.offset_ns);
-        (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000).cast_unsigned())
+        (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000) as u32)
     }
 }
 
@@ -92,22 +97,27 @@ impl Cached {
     fn begin(&mut self, second: i64, text: fmt::Arguments<'_>) {
         self.second = Some(second);
         self.text.clear();
-        // A String takes anything.
+        // Memory takes anything.
         let _ = self.text.write_fmt(text);
         self.fraction = self.text.len();
     }
 
-    fn finish(&mut self, mut fraction: u64, digits: usize, end: &str) -> &str {
-        let mut written = [b'0'; 9];
-        for digit in written[..digits].iter_mut().rev() {
+    fn finish<const DIGITS: usize>(&mut self, mut fraction: u32, end: &[u8]) -> &[u8] {
+        let mut digits = [b'0'; DIGITS];
+        for digit in digits.iter_mut().rev() {
             *digit = b'0' + (fraction % 10) as u8;
             fraction /= 10;
         }
         self.text.truncate(self.fraction);
-        self.text.push_str(std::str::from_utf8(&written[..digits]).unwrap_or_default());
-        self.text.push_str(end);
+        self.text.extend_from_slice(&digits);
+        self.text.extend_from_slice(end);
         &self.text
     }
+}
+
+/// What jiff and we write is ASCII.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 #[cfg(test)]

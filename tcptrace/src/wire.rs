@@ -9,11 +9,13 @@ pub mod hist;
 mod json;
 pub mod kill;
 mod line;
+mod owners;
 mod sight;
 pub mod stat;
 mod summary;
 
 pub use entry::entry;
+pub use owners::Owners;
 pub use summary::summary;
 
 use crate::{flow::Reconciled, run::report::Resync, summary::LostCounts, wall::Wall};

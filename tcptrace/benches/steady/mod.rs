@@ -50,7 +50,7 @@ struct Way {
     entries: Vec<Entry>,
     lines: Lines,
     wall: Wall,
-    places: Places,
+    owners: wire::Owners,
     out: Vec<u8>,
     counted: [Counted; 5],
 }
@@ -68,7 +68,7 @@ impl Way {
             entries: Vec::new(),
             lines: Lines::new(Palette::default()),
             wall: Wall::new(0),
-            places: Places::recorded(),
+            owners: wire::Owners::new(Places::recorded()),
             out: Vec::new(),
             counted: names.map(|stage| Counted { stage, events: 0, allocations: 0 }),
         }
@@ -103,7 +103,7 @@ impl Way {
         self.count(4, many, |way| {
             for entry in &entries {
                 way.out.clear();
-                wire::entry(&mut way.out, &mut way.wall, &way.places, black_box(entry)).expect("memory");
+                wire::entry(&mut way.out, &mut way.wall, &mut way.owners, black_box(entry)).expect("memory");
             }
         });
         self.entries = entries;

@@ -82,6 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         palette: Palette::new(args.color),
         wall: origin.wall(),
         places: origin.places.clone(),
+        owners: wire::Owners::new(origin.places.clone()),
         began_ns: started.began_ns,
         stories: HashMap::new(),
         line: Vec::new(),
@@ -133,6 +134,7 @@ struct Teller {
     palette: Palette,
     wall: Wall,
     places: Places,
+    owners: wire::Owners,
     began_ns: u64,
     stories: HashMap<FlowId, Story>,
     line: Vec<u8>,
@@ -310,7 +312,7 @@ impl Teller {
         }
         for telling in shown {
             for entry in telling.entries {
-                wire::entry(&mut self.line, &mut self.wall, &self.places, entry)?;
+                wire::entry(&mut self.line, &mut self.wall, &mut self.owners, entry)?;
             }
             for finding in &telling.findings {
                 wire::finding::line(&mut self.line, &mut self.wall, &self.places, taken_ns, finding)?;

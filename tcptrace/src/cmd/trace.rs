@@ -215,6 +215,7 @@ pub struct Output {
     lines: Lines,
     wall: Wall,
     places: Places,
+    owners: wire::Owners,
     /// What is shown is not happening now.
     replayed: bool,
     /// Lines that are not written yet.
@@ -236,6 +237,7 @@ impl Output {
             lines: Lines::new(palette),
             wall: origin.wall(),
             places: origin.places.clone(),
+            owners: wire::Owners::new(origin.places.clone()),
             replayed: origin.replayed,
             made: Vec::with_capacity(2 * BATCH_BYTES),
         }
@@ -337,7 +339,7 @@ impl Sink for Output {
             return Ok(Next::Continue);
         }
         match self.format {
-            Format::Json => wire::entry(&mut self.made, &mut self.wall, &self.places, entry)?,
+            Format::Json => wire::entry(&mut self.made, &mut self.wall, &mut self.owners, entry)?,
             Format::Text => self.lines.entry(&mut self.made, &mut self.wall, entry)?,
         }
         // Sights and states come on top of what happens: they are not counted.

@@ -8,7 +8,10 @@ use std::{
     fs,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,7 +28,13 @@ const MAX_DEPTH: usize = 32;
 /// Remembers places, those of groups that are gone included: a connection may outlive its service's group in our tables.
 /// Copies share what they remember.
 #[derive(Clone)]
-pub struct Places(Arc<Mutex<Remembered>>);
+pub struct Places(Arc<Shared>);
+
+struct Shared {
+    remembered: Mutex<Remembered>,
+    /// How often it was told where a process was.
+    told: AtomicU64,
+}
 
 struct Remembered {
     mount: Option<PathBuf>,
@@ -59,11 +68,11 @@ impl Places {
         let (by_id, by_process) = (LruCache::new(MAX_PLACES), LruCache::new(MAX_PROCESSES));
         let remembered =
             Remembered { mount, by_id, by_process, walked: None, every: WALK_AT_MOST_EVERY, recorded };
-        Self(Arc::new(Mutex::new(remembered)))
+        Self(Arc::new(Shared { remembered: Mutex::new(remembered), told: AtomicU64::new(0) }))
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where this process was when it was first asked for: cheap enough for every line of output.
@@ -91,6 +100,12 @@ impl Places {
     pub fn learn_process(&self, process: Process, path: Option<&str>) {
         let place = path.map(|path| Arc::new(Place::parse(path)));
         self.remembered().by_process.insert(process.pid, (Arc::new(process), place));
+        self.0.told.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often it was told where a process was: who keeps what [`Self::of_owner`] said asks again when this has changed.
+    pub fn told(&self) -> u64 {
+        self.0.told.load(Ordering::Acquire)
     }
 }
 

@@ -2,17 +2,16 @@
 
 use super::{
     json::{Value, Word, fields},
-    line::{OwnerJson, begin, both, end, end_with},
+    line::{begin_of, both, end, end_with},
+    owners::{MaybeBy, MaybeOwner, Owners},
     sight,
 };
 use crate::{
-    enrich::{Place, Places},
     event::{Flags, Reset, Retransmit, TcpState},
-    flow::{Closed, DWELL_STATES, Entry, Known, Span, What, owner::Process},
+    flow::{Closed, DWELL_STATES, Entry, Known, Span, What},
     view::carrier,
     wall::Wall,
 };
-use std::sync::Arc;
 use tcptrace_common::event::STALL_KNOWN;
 
 /// Nanoseconds by state, the ones that are not 0.
@@ -47,30 +46,23 @@ impl Value for Flags {
     }
 }
 
-/// Who made a change.
-struct By<'a>(&'a Process);
-
-impl Value for By<'_> {
-    fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"pid\":");
-        self.0.pid.write(out);
-        fields!(out, "comm": &*self.0.comm, "uid": self.0.uid);
-        out.push(b'}');
-    }
-}
-
 /// Writes an entry as one line.
 ///
 /// # Errors
 /// None: memory is all it writes to.
-pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, places: &Places, entry: &Entry) -> serde_json::Result<()> {
+pub fn entry(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    owners: &mut Owners,
+    entry: &Entry,
+) -> serde_json::Result<()> {
     let who = (entry.time_ns, &entry.who);
-    let place = entry.who.owner.as_ref().and_then(|owner| places.of_owner(&owner.process));
-    let mut begin = |kind| begin(out, wall, kind, who, both(&entry.who.ends), place.as_deref());
+    let owner = MaybeOwner(entry.who.owner.as_ref(), owners);
+    let begin = |kind| begin_of(out, wall, kind, who, both(&entry.who.ends), owner);
     match &entry.what {
         What::Transition { old, new, in_state, by, known } => {
             begin("transition");
-            transition(out, *old, *new, *in_state, by.as_ref(), *known);
+            transition(out, *old, *new, *in_state, MaybeBy(by.as_ref(), owners), *known);
         }
         What::Retransmit(event) => {
             begin("retransmit");
@@ -82,8 +74,7 @@ pub fn entry(out: &mut Vec<u8>, wall: &mut Wall, places: &Places, entry: &Entry)
         }
         What::Close(closed) => {
             begin("close");
-            let by = closed.closed_by.as_ref().and_then(|owner| places.of_owner(&owner.process));
-            close(out, closed, by.as_deref());
+            close(out, closed, MaybeOwner(closed.closed_by.as_ref(), owners));
         }
         What::Sight(seen) => {
             begin("sight");
@@ -110,7 +101,7 @@ fn transition(
     old: TcpState,
     new: TcpState,
     in_state: Option<Span>,
-    by: Option<&Arc<Process>>,
+    by: MaybeBy<'_>,
     known: Known,
 ) {
     fields!(
@@ -121,7 +112,7 @@ fn transition(
         "exact": in_state.is_some_and(|span| span.exact),
         "inferred": known != Known::Event,
         "known": Word(known.name()),
-        "by": by.map(|process| By(process)),
+        "by": by,
     );
 }
 
@@ -154,7 +145,7 @@ fn reset(out: &mut Vec<u8>, event: &Reset) {
     );
 }
 
-fn close(out: &mut Vec<u8>, closed: &Closed, place: Option<&Place>) {
+fn close(out: &mut Vec<u8>, closed: &Closed, by: MaybeOwner<'_>) {
     let numbers = closed.numbers.as_ref();
     let stall = numbers.filter(|numbers| numbers.known & STALL_KNOWN != 0);
     fields!(
@@ -174,6 +165,6 @@ fn close(out: &mut Vec<u8>, closed: &Closed, place: Option<&Place>) {
         "srtt_us": numbers.map(|n| n.srtt_us).filter(|us| *us > 0),
         "min_rtt_us": numbers.map(|n| n.min_rtt_us).filter(|us| *us != u32::MAX),
         "dwell_ns": Dwell(closed.dwell_ns),
-        "closed_by": closed.closed_by.as_ref().map(|owner| OwnerJson::new(owner, place)),
+        "closed_by": by,
     );
 }

@@ -27,8 +27,18 @@ pub(super) struct Word<'a>(pub &'a str);
 impl Value for Word<'_> {
     #[inline]
     fn write(self, out: &mut Vec<u8>) {
+        Ascii(self.0.as_bytes()).write(out);
+    }
+}
+
+/// Likewise, as bytes.
+pub(super) struct Ascii<'a>(pub &'a [u8]);
+
+impl Value for Ascii<'_> {
+    #[inline]
+    fn write(self, out: &mut Vec<u8>) {
         out.push(b'"');
-        out.extend_from_slice(self.0.as_bytes());
+        out.extend_from_slice(self.0);
         out.push(b'"');
     }
 }
@@ -79,10 +89,13 @@ impl Value for IpAddr {
     fn write(self, out: &mut Vec<u8>) {
         match self {
             Self::V4(address) => {
+                // Room for four octets of four bytes behind the first mark.
                 let mut text = [b'"'; 17];
                 let mut length = 1;
                 for octet in address.octets() {
-                    length += octet_and_dot(octet, &mut text[length..]);
+                    let (digits_and_dot, bytes) = OCTETS[usize::from(octet)];
+                    text[length..length + 4].copy_from_slice(&digits_and_dot);
+                    length += usize::from(bytes);
                 }
                 // The quotation mark takes the last dot's place.
                 text[length - 1] = b'"';
@@ -96,23 +109,24 @@ impl Value for IpAddr {
     }
 }
 
-/// Writes them into `place`, which has room for four bytes; gives how many they are.
-fn octet_and_dot(octet: u8, place: &mut [u8]) -> usize {
-    let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
-    let mut length = 0;
-    let mut put = |byte| {
-        place[length] = byte;
-        length += 1;
-    };
-    if hundreds > 0 {
-        put(b'0' + hundreds);
+/// Each octet's digits and a dot, and how many bytes that are.
+static OCTETS: [([u8; 4], u8); 256] = octets();
+
+const fn octets() -> [([u8; 4], u8); 256] {
+    let mut octets = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < octets.len() {
+        let hundreds = b'0' + (octet / 100) as u8;
+        let tens = b'0' + (octet / 10 % 10) as u8;
+        let ones = b'0' + (octet % 10) as u8;
+        octets[octet] = match octet {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        octet += 1;
     }
-    if octet >= 10 {
-        put(b'0' + tens);
-    }
-    put(b'0' + ones);
-    put(b'.');
-    length
+    octets
 }
 
 #[cfg(test)]

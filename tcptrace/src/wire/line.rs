@@ -2,7 +2,7 @@
 
 use super::{
     VERSION,
-    json::{Value, Word, fields},
+    json::{Ascii, Value, Word, fields},
 };
 use crate::{
     enrich::Place,
@@ -67,20 +67,34 @@ impl<'a> OwnerJson<'a> {
 /// As serde writes it.
 impl Value for OwnerJson<'_> {
     fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"pid\":");
-        self.pid.write(out);
-        fields!(out, "comm": self.comm, "uid": self.uid, "source": Word(self.source));
-        if let Some(unit) = self.unit {
-            fields!(out, "unit": unit);
-        }
-        if let Some(container) = self.container {
-            fields!(out, "container": container);
-        }
-        if let Some(pod) = self.pod {
-            fields!(out, "pod": pod);
-        }
-        out.push(b'}');
+        begin_process(out, (self.pid, self.comm, self.uid));
+        fields!(out, "source": Word(self.source));
+        end_with_place(out, (self.unit, self.container, self.pod));
     }
+}
+
+/// Begins the object of a process; pid, command and uid.
+pub(super) fn begin_process(out: &mut Vec<u8>, (pid, comm, uid): (u32, &str, u32)) {
+    out.extend_from_slice(b"{\"pid\":");
+    pid.write(out);
+    fields!(out, "comm": comm, "uid": uid);
+}
+
+/// Ends it; unit, container and pod, as far as they are known.
+pub(super) fn end_with_place(
+    out: &mut Vec<u8>,
+    (unit, container, pod): (Option<&str>, Option<&str>, Option<&str>),
+) {
+    if let Some(unit) = unit {
+        fields!(out, "unit": unit);
+    }
+    if let Some(container) = container {
+        fields!(out, "container": container);
+    }
+    if let Some(pod) = pod {
+        fields!(out, "pod": pod);
+    }
+    out.push(b'}');
 }
 
 /// The identity as text: 64 bits do not survive a JSON reader that makes floats of numbers.
@@ -112,11 +126,23 @@ pub(super) fn begin(
     out: &mut Vec<u8>,
     wall: &mut Wall,
     kind: &'static str,
-    (time_ns, who): (u64, &Who),
-    (family, local, remote): KnownEnds,
+    who: (u64, &Who),
+    ends: KnownEnds,
     place: Option<&Place>,
 ) {
-    let Who { id, netns, role, owner, .. } = who;
+    begin_of(out, wall, kind, who, ends, who.1.owner.as_ref().map(|owner| OwnerJson::new(owner, place)));
+}
+
+/// Likewise, with the owner as somebody has it.
+pub(super) fn begin_of(
+    out: &mut Vec<u8>,
+    wall: &mut Wall,
+    kind: &'static str,
+    (time_ns, who): (u64, &Who),
+    (family, local, remote): KnownEnds,
+    owner: impl Value,
+) {
+    let Who { id, netns, role, .. } = who;
     let flow_id = match id {
         FlowId::Cookie(_) => "cookie",
         FlowId::Generation(_) => "generation",
@@ -127,7 +153,7 @@ pub(super) fn begin(
     fields!(
         out,
         "type": Word(kind),
-        "time": Word(wall.rfc3339(time_ns)),
+        "time": Ascii(wall.rfc3339_bytes(time_ns)),
         "mono_ns": time_ns,
         "flow": *id,
         "flow_id": Word(flow_id),
@@ -136,7 +162,7 @@ pub(super) fn begin(
         "local": local,
         "remote": remote,
         "role": Word(role.name()),
-        "owner": owner.as_ref().map(|owner| OwnerJson::new(owner, place)),
+        "owner": owner,
     );
 }
 

@@ -24,12 +24,12 @@ fn duckdb_reads_the_same() {
         proptest::collection::vec(any::entry(), 500).new_tree(&mut runner).expect("entries").current();
     let path = env::temp_dir().join(format!("tcptrace-duckdb-{}.parquet", std::process::id()));
     let (mut file, mut json) = (Vec::new(), Vec::new());
-    let (mut wall, places) = (Wall::new(OFFSET_NS), Places::recorded());
+    let (mut wall, mut owners) = (Wall::new(OFFSET_NS), wire::Owners::new(Places::recorded()));
     let mut sink = columnar(&mut file);
     sink.group_rows = 200;
     for entry in &entries {
         sink.entry(entry).expect("memory");
-        wire::entry(&mut json, &mut wall, &places, entry).expect("memory");
+        wire::entry(&mut json, &mut wall, &mut owners, entry).expect("memory");
     }
     remarks(&mut sink, &mut json, &mut wall);
     sink.finish(&Closing::Complete).expect("memory");

@@ -165,13 +165,14 @@ proptest! {
         entries in proptest::collection::vec(any::entry(), 0..60),
         group_rows in 1..40_usize,
     ) {
-        let (mut json, mut wall, places) = (Vec::new(), Wall::new(OFFSET_NS), Places::recorded());
+        let (mut json, mut wall) = (Vec::new(), Wall::new(OFFSET_NS));
+        let mut owners = wire::Owners::new(Places::recorded());
         let mut file = Vec::new();
         let mut sink = columnar(&mut file);
         sink.group_rows = group_rows;
         for entry in &entries {
             sink.entry(entry).expect("memory");
-            wire::entry(&mut json, &mut wall, &places, entry).expect("memory");
+            wire::entry(&mut json, &mut wall, &mut owners, entry).expect("memory");
         }
         remarks(&mut sink, &mut json, &mut wall);
         let count = sink.rows();
