@@ -2,7 +2,7 @@
 //! measures. No program is attached: the same work as at the start of `watch`, with nothing else in its time.
 
 use crate::{
-    flow::{Capabilities, DEFAULT_MAX_FLOWS, Ledger},
+    flow::{Capabilities, Ledger},
     source::{
         holders::{HolderSource, Holders},
         live::boot_time_ns,
@@ -16,6 +16,9 @@ use std::{
     io::{self, Write},
     time::{Duration, Instant},
 };
+
+/// Flows that the ledger may have: all of any machine that this is measured on, as with `--max-flows`.
+const MOST_FLOWS: usize = 4 << 20;
 
 /// Arguments of `snapshot`.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,7 +85,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn fill(diag: SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) -> anyhow::Result<Ledger> {
     let capabilities =
         Capabilities { cookies: true, resets: true, all_states: true, minisockets: false, requests: false };
-    let mut ledger = Ledger::new(capabilities, DEFAULT_MAX_FLOWS, boot_time_ns());
+    let mut ledger = Ledger::new(capabilities, MOST_FLOWS, boot_time_ns());
     let (mut batch, mut entries) = (Vec::new(), Vec::new());
     ledger.begin_round();
     let mut dump = Ahead::begin(diag, Query::of(States::ALL, Detail::Full))?;
