@@ -68,10 +68,7 @@ impl KernelCollector {
         let (out, snapshots) = watch::channel(Arc::default());
         let began_offset_ns = wall_offset_ns();
         let looks = Looks::default();
-        (
-            Self { classed, beginnings, tells, own, looks, dropped, began_ns, began_offset_ns, out },
-            snapshots,
-        )
+        (Self { classed, beginnings, tells, own, looks, dropped, began_ns, began_offset_ns, out }, snapshots)
     }
 
     /// The kernel was asked for all its sockets.
