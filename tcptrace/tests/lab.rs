@@ -129,7 +129,7 @@ fn check(scenario: &Scenario, expected: &Expected, lines: &[Value], space: u32, 
         let closes: Vec<_> =
             of_type(lines, "close").into_iter().filter(|line| line["flow"] == flow).collect();
         assert_eq!(closes.len(), 1, "{name}: {side} closes once");
-        assert_ne!(closes[0]["cause"], "unknown", "{name}: {side}");
+        assert_ne!(closes[0]["cause"], "unknown", "{name}: {side}\n{}", closes[0]);
         // Of a listener older than the trace the process is known, not the thread.
         assert_eq!(closes[0]["owner"]["pid"], std::process::id(), "{name}: {side}");
     }

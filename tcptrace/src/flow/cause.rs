@@ -180,6 +180,8 @@ pub struct Evidence {
     pub shutdown: u8,
     /// Retransmissions of the current stall.
     pub retransmits: u8,
+    /// How old the socket was; `None`: older than we are.
+    pub age_ns: Option<u64>,
     /// RST sent shortly before the close.
     pub sent_before: Option<SentReset>,
     /// RST sent shortly after it.
@@ -232,6 +234,15 @@ fn timed_out(e: &Evidence) -> bool {
     matches!(e.err, Some(err) if err == ETIMEDOUT || (err != 0 && err == e.soft))
 }
 
+/// The SYN would have been sent once more by now, and was not: the kernel gave up. Each time-out is twice the one before it, or
+/// no longer than it (tcp_syn_linear_timeouts, 6.5). An ICMP error comes sooner, right after a SYN.
+fn timer_is_over(e: &Evidence) -> bool {
+    /// TCP_TIMEOUT_INIT, less than what a timer may be early by.
+    const FIRST_NS: u64 = 990_000_000;
+    let timeouts = (1_u64 << (u32::from(e.retransmits) + 1).min(30)) - 1;
+    e.age_ns.is_some_and(|age_ns| age_ns >= FIRST_NS.saturating_mul(timeouts))
+}
+
 fn unconnected(e: &Evidence) -> Cause {
     match e.err {
         // The program may be woken before the event (seen on 5.10), and have read, and so cleared, the error already:
@@ -240,6 +251,9 @@ fn unconnected(e: &Evidence) -> Cause {
         Some(ETIMEDOUT) => Cause::Timeout,
         Some(0) if !e.local_port => Cause::NoLocalPort,
         Some(0) if e.shutdown == 3 || e.retransmits == 0 => Cause::Abandoned,
+        // Likewise read and cleared before the event (seen on 5.10): ETIMEDOUT, or the ICMP hint in its place.
+        Some(0) if timer_is_over(e) && e.soft == 0 => Cause::Timeout,
+        Some(0) if timer_is_over(e) => Cause::Unreachable,
         Some(0) | None => Cause::Unknown,
         Some(_) if e.received => Cause::ResetReceived,
         Some(_) => Cause::Unreachable,

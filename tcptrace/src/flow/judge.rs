@@ -146,6 +146,7 @@ impl Ledger {
         let seen = rare.closing.is_some();
         let Some(closing) = rare.closing.take().or(unseen) else { return };
         let shortly = |time_ns: u64| closing.time_ns.saturating_sub(time_ns) <= HOLD_NS;
+        let age_ns = (flow.born_ns != 0).then(|| closing.time_ns.saturating_sub(flow.born_ns));
         let numbers = (closing.numbers.known & NUMBERS_KNOWN != 0).then_some(closing.numbers);
         let err = (closing.numbers.known & ERROR_KNOWN != 0).then_some(closing.numbers.sk_err);
         let evidence = Evidence {
@@ -161,6 +162,7 @@ impl Ledger {
             local_port: flow.ends.lport != 0,
             shutdown: closing.shutdown,
             retransmits: closing.numbers.retransmits,
+            age_ns,
             sent_before: rare.sent.take().filter(|(time_ns, _)| shortly(*time_ns)).map(|(_, reset)| reset),
             sent_after: closing.sent_after,
             received: rare.received_ns.is_some_and(shortly),
@@ -194,7 +196,7 @@ impl Ledger {
             verdict,
             old: closing.old,
             err,
-            duration_ns: (flow.born_ns != 0).then(|| closing.time_ns.saturating_sub(flow.born_ns)),
+            duration_ns: age_ns,
             dwell_ns: flow.dwell_ns,
             numbers,
             retransmits: rare.retransmits,

@@ -19,6 +19,7 @@ fn quiet(old: S) -> Evidence {
         local_port: true,
         shutdown: 0,
         retransmits: 0,
+        age_ns: None,
         sent_before: None,
         sent_after: None,
         received: false,
@@ -51,6 +52,13 @@ fn syn_sent() {
     assert_eq!(cause(e()), Abandoned);
     // The program may have read the error before the event: then silence after retransmissions does not tell.
     assert_eq!(cause(Evidence { retransmits: 2, ..e() }), Unknown);
+    // The program was faster than the event. Three repetitions, the last time-out was over: 1 + 2 + 4 + 8 s.
+    let after = |ms: u64| Evidence { retransmits: 3, age_ns: Some(ms * 1_000_000), ..e() };
+    assert_eq!(cause(after(15_000)), Timeout);
+    assert_eq!(cause(Evidence { soft: 113, ..after(15_000) }), Unreachable);
+    assert_eq!(cause(after(7_100)), Unknown, "right after the third: an ICMP error that was read");
+    assert_eq!(cause(Evidence { shutdown: 3, ..after(15_000) }), Abandoned);
+    assert_eq!(cause(Evidence { retransmits: 255, ..after(15_000) }), Unknown);
     assert_eq!(cause(Evidence { retransmits: 2, shutdown: 3, ..e() }), Abandoned);
     assert_eq!(cause(Evidence { received: true, ..e() }), Refused);
 }
