@@ -3,17 +3,21 @@
 use super::*;
 use std::net::{SocketAddr, TcpListener};
 
-/// One socket: how often a list of all is begun again depends on how many others there are.
-fn only(address: SocketAddr, detail: Detail) -> Query {
-    Query { ports: (address.port(), 0), ..Query::of(States::of([TcpState::Listen]), detail) }
-}
-
-/// Lists until the end; whether the socket bound to `address` was there, and how often it was begun again.
-fn finds(diag: &mut SockDiag, address: SocketAddr) -> (bool, u32) {
-    let mut dump = diag.dump(only(address, Detail::Full)).unwrap();
+/// Lists until the end, only what is bound to `address`: how often a list of all is begun again depends on how many others
+/// there are. Whether it was there, and how often the list was begun again.
+fn find(diag: &mut SockDiag, address: SocketAddr) -> (Option<Sight>, u32) {
+    let query =
+        Query { ports: (address.port(), 0), ..Query::of(States::of([TcpState::Listen]), Detail::Full) };
+    let mut dump = diag.dump(query).unwrap();
     let mut sights = Vec::new();
     while dump.next_batch(&mut sights).unwrap().is_some() {}
-    (sights.iter().any(|sight| sight.ends.local() == address), dump.counts().restarts)
+    let restarts = dump.counts().restarts;
+    (sights.into_iter().find(|sight| sight.ends.local() == address), restarts)
+}
+
+fn finds(diag: &mut SockDiag, address: SocketAddr) -> (bool, u32) {
+    let (found, restarts) = find(diag, address);
+    (found.is_some(), restarts)
 }
 
 fn listening() -> (TcpListener, SocketAddr, SockDiag) {
@@ -54,11 +58,9 @@ fn a_busy_socket_is_replaced() {
     let (_listener, address, mut diag) = listening();
     let _ = diag.dump(Query::of(States::ALL, Detail::Plain)).unwrap();
     diag.busy = false; // forgotten: the kernel says EBUSY, behind what it still had to say
-    assert_eq!(finds(&mut diag, address), (true, 1));
-    let mut sights = Vec::new();
-    let mut dump = diag.dump(only(address, Detail::Plain)).unwrap();
-    while dump.next_batch(&mut sights).unwrap().is_some() {}
-    let sight = sights.into_iter().find(|sight| sight.ends.local() == address).unwrap();
+    let (sight, restarts) = find(&mut diag, address);
+    let sight = sight.unwrap();
+    assert_eq!(restarts, 1);
     let _ = diag.dump(Query::of(States::ALL, Detail::Plain)).unwrap();
     diag.busy = false;
     assert_eq!(diag.look(&sight.ends, sight.cookie).unwrap().map(|it| it.cookie), Some(sight.cookie));
