@@ -4,6 +4,7 @@
 use crate::{
     ends,
     read::{Access, Direct},
+    required,
     sock::{self, RecordView},
 };
 use core::{marker::PhantomData, mem::MaybeUninit};
@@ -23,11 +24,17 @@ pub struct Change<'a, A> {
     pub netns: u32,
     /// The record of a classic tracepoint.
     pub record: Option<&'a RecordView>,
-    /// The way in which it is read.
-    pub access: PhantomData<A>,
+    access: PhantomData<A>,
 }
 
-impl<A: Access> Change<'_, A> {
+impl<'a, A: Access> Change<'a, A> {
+    /// What is known at once; the rest is read where it matters.
+    #[inline(always)]
+    pub fn new(sk: *const u8, common: Direct, (from, to): (u8, u8), record: Option<&'a RecordView>) -> Self {
+        let netns = sock::netns::<A>(required!(A, common, skc_net, *const u8));
+        Self { sk, common, from, to, netns, record, access: PhantomData }
+    }
+
     /// The program has called connect().
     #[inline(always)]
     pub fn connects(&self) -> bool {

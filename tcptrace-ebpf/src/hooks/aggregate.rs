@@ -18,7 +18,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use core::{marker::PhantomData, ptr};
+use core::ptr;
 use tcptrace_common::{
     aggregate::{
         BUCKETS, Cell, OTHER_CLASS, RESENT, RESENT_DATA, RESENT_FIN, RESENT_SYN, RESENT_SYN_ACK,
@@ -66,9 +66,8 @@ fn on_state(sk: *const u8, from: u8, to: u8) {
         return;
     }
     let common = Btf::common(sk, &mut CommonCopy::uninit());
-    let netns = sock::netns::<Btf>(required!(Btf, common, skc_net, *const u8));
-    let change = Change::<Btf> { sk, common, from, to, netns, record: None, access: PhantomData };
-    let about = About { kind: Kind::Transition, state: from, to, netns };
+    let change = Change::<Btf>::new(sk, common, (from, to), None);
+    let about = About { kind: Kind::Transition, state: from, to, netns: change.netns };
     let Some(flags) = filter::flags::<Btf>(about, sk, true, || change.ends()) else { return };
     let undecided = flags & UNDECIDED != 0;
     let Some(since) = Kept::of(sk, to != CLOSE) else { return change.without_room(undecided) };
@@ -120,7 +119,7 @@ impl Change<'_, Btf> {
     /// Whether the time in the state that is left is known, and ends here.
     #[inline(always)]
     fn ends_what_began(&self, known: &Since) -> bool {
-        if known.time_ns == 0 || known.state != self.from || self.from == self.to || self.from == CLOSE {
+        if known.time_ns == 0 || self.from == self.to || self.from == CLOSE {
             return false;
         }
         if self.from != FIN_WAIT2 || self.to != CLOSE {

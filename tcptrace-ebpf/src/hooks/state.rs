@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-use core::{marker::PhantomData, mem::MaybeUninit};
+use core::mem::MaybeUninit;
 use tcptrace_common::{
     event::{
         Close, DEAD, DONE, ERROR_KNOWN, Established, Header, Kind, LastNumbers, NUMBERS_KNOWN,
@@ -62,11 +62,9 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
     }
     let mut room = CommonCopy::uninit();
     let common = A::common(sk, &mut room);
-    let netns = sock::netns::<A>(required!(A, common, skc_net, *const u8));
-    let change =
-        Change::<A> { sk, common, from: old as u8, to: new as u8, netns, record, access: PhantomData };
+    let change = Change::<A>::new(sk, common, (old as u8, new as u8), record);
     let kind = kind(change.from, change.to);
-    let about = About { kind, state: change.from, to: change.to, netns };
+    let about = About { kind, state: change.from, to: change.to, netns: change.netns };
     let Some(flags) = filter::flags::<A>(about, sk, true, || change.ends()) else { return };
     let Some(count) = Count::transition(kind, flags, change.from, change.to) else { return };
     match kind {
