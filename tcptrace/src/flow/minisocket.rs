@@ -338,7 +338,7 @@ impl Ledger {
                 return false;
             }
         }
-        if self.departed.contains(&sight.cookie) {
+        if self.dump.has_departed(sight.cookie) {
             return false;
         }
         self.make_room();

@@ -17,12 +17,13 @@ mod undecided;
 pub use connection::{DWELL_STATES, FlowId, Role, Span};
 pub use entry::{Closed, Entry, Known, Seen, What, Who};
 pub use minisocket::{Limits, Question};
+use sights::Dump;
 pub use sights::{Bound, Reconciled, least_age, running_ns};
 pub use told::Told;
 
 use crate::event::{Destroy, Ends, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
 use connection::Flow;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
 use owner::{Process, Processes, Source};
@@ -80,9 +81,7 @@ pub struct Ledger {
     /// The number of the dump that runs, or ran last.
     round: u32,
     reconciled: Reconciled,
-    /// Cookies whose end was told while a dump runs: a batch of it may be older.
-    departed: HashSet<u64>,
-    dumping: bool,
+    dump: Dump,
     /// Since when no event was lost: a flow we did not know was at least that long in its state. 0: never.
     complete_since_ns: u64,
 }
@@ -107,8 +106,7 @@ impl Ledger {
             minisockets: Minisockets::default(),
             round: 0,
             reconciled: Reconciled::default(),
-            departed: HashSet::new(),
-            dumping: false,
+            dump: Dump::default(),
             complete_since_ns: if capabilities.all_states { start_ns } else { 0 },
         }
     }
@@ -244,6 +242,7 @@ impl Ledger {
     /// inherits the request's cookie.
     fn start_passive(&mut self, event: &Transition, out: &mut Vec<Entry>) {
         let key = self.key(&event.head);
+        self.bear(key, &event.head);
         let half_open = self.flows.get(&key).is_some_and(|flow| flow.state == TcpState::NewSynRecv);
         if !half_open {
             self.end(key, None, out);

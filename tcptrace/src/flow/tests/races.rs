@@ -142,3 +142,33 @@ fn a_socket_that_ends_as_its_first_event_leaves_a_minisocket_with_another_cookie
         one_of_cookie_7(&mut ledger);
     }
 }
+
+/// sock_diag makes a request's cookie while its child, which was made from it just before, gets another: one connection.
+#[test]
+fn a_request_that_a_dump_showed_under_a_cookie_of_its_own_is_its_childs() {
+    let born = |time| Event::Transition(change(SERVER, 5, time, S::Listen, S::SynRecv));
+    for child_first in [true, false] {
+        let mut ledger = ledger();
+        let mut out = Vec::new();
+        ledger.begin_round();
+        if child_first {
+            out.extend(fold(&mut ledger, [born(S1 + MS)]));
+        }
+        ledger.sight(&sight(4, S::NewSynRecv), at(S1), None, &mut out);
+        ledger.end_round();
+        if !child_first {
+            out.extend(fold(&mut ledger, [born(S1 + MS)]));
+        }
+        assert_eq!(ledger.open_flows(), 1, "child first: {child_first}");
+        let (asked, later) = answer(&mut ledger, 9 * S1, None);
+        assert_eq!((asked, told(&later).len()), (0, 0));
+        assert_eq!(u64::from(!child_first), ledger.totals().sights);
+    }
+    // Much later the same ends are another connection's.
+    let mut ledger = ledger();
+    ledger.begin_round();
+    ledger.sight(&sight(4, S::NewSynRecv), at(S1), None, &mut Vec::new());
+    fold(&mut ledger, [born(2 * S1)]);
+    let (_, out) = answer(&mut ledger, 9 * S1, None);
+    assert_eq!(closes(&out), [(Cause::HalfOpenGone, None)]);
+}
