@@ -30,6 +30,10 @@ pub struct Config {
     pub filter: Filter,
     /// A record wakes user space when at least this many bytes wait in the ring.
     pub wake_bytes: u32,
+    /// There is room for a record while at most this many bytes wait in our own ring.
+    pub ring_limit: u32,
+    /// The segments of our own ring less one: a power of two less one.
+    pub ring_mask: u32,
     /// The fill level is looked at when the record's own counter has none of these bits: now and then, not each time.
     pub wake_mask: u32,
     /// One bit a state number (12 for requests): the iterator over sockets shows every socket in one of them.
@@ -52,6 +56,13 @@ pub struct Config {
     pub sock_from_file: u8,
     /// `bpf_sk_storage_get` may be called in `tp_btf` programs (5.11 and later).
     pub socket_storage: u8,
+    /// Records go into our own ring, which needs instructions that add and fetch at once (5.12 and later); otherwise into the
+    /// kernel's.
+    pub own_ring: u8,
+    /// This processor shows its stores to others in the order of the program (x86): a plain store completes a record.
+    pub ordered_stores: u8,
+    /// Zero.
+    pub spare: [u8; 2],
 }
 
 /// [`Config::calls`]: the function probe only counts.
@@ -146,6 +157,8 @@ impl Config {
             spare: [0; 2],
         },
         wake_bytes: u32::MAX,
+        ring_limit: 0,
+        ring_mask: 0,
         wake_mask: 0,
         detail_states: 0,
         detail_stalled: 0,
@@ -157,5 +170,8 @@ impl Config {
         calls: CALLS_OFF,
         sock_from_file: 0,
         socket_storage: 0,
+        own_ring: 0,
+        ordered_stores: 0,
+        spare: [0; 2],
     };
 }

@@ -3,13 +3,6 @@
 
 use crate::{event::KINDS, state::STATES};
 
-/// Index into `FLAGS`: the kernel sets it once any record was lost, on any CPU.
-pub const FLAG_LOSSY: u32 = 0;
-/// Index into `FLAGS`: user space sets it when it goes to sleep for longer; the next record clears it and wakes it.
-pub const FLAG_IDLE: u32 = 1;
-/// How many flags there are.
-pub const FLAGS: u32 = 2;
-
 /// One CPU's counters. All of them only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]

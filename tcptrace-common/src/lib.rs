@@ -10,7 +10,8 @@ pub mod detail;
 pub mod event;
 pub mod holding;
 pub mod layout;
+pub mod ring;
 pub mod state;
 
-/// Bumped whenever a record, [`config::Config`] or [`counters::Counters`] changes shape.
+/// Bumped whenever a record or [`counters::Counters`] changes shape: recordings have both.
 pub const ABI_VERSION: u32 = 2;

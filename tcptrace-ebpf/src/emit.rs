@@ -1,13 +1,8 @@
 //! Counting, then sending. Counting comes first, so that what the ring could not take is known exactly.
 
-use crate::{config, config::opaque, maps};
-use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    maps::ring_buf::RingBufEntry,
-};
-use core::mem::MaybeUninit;
+use crate::{config, config::opaque, maps, ring};
 use tcptrace_common::{
-    counters::{Counters, FLAG_IDLE, FLAG_LOSSY},
+    counters::Counters,
     event::{KINDS, Kind, UNDECIDED},
     state::STATES,
 };
@@ -16,21 +11,6 @@ use tcptrace_common::{
 pub struct Count {
     counters: *mut Counters,
     times: u64,
-}
-
-/// Is a flag set?
-#[inline(always)]
-pub fn flag(index: u32) -> bool {
-    // SAFETY: one word.
-    maps::FLAGS.get_ptr(index).is_some_and(|flag| unsafe { flag.read_volatile() } != 0)
-}
-
-#[inline(always)]
-fn set_flag(index: u32, value: u32) {
-    if let Some(flag) = maps::FLAGS.get_ptr_mut(index) {
-        // SAFETY: one word; every CPU that gets here writes the same.
-        unsafe { flag.write_volatile(value) };
-    }
 }
 
 /// This CPU's counters, nothing counted yet.
@@ -85,44 +65,24 @@ impl Count {
         }
     }
 
-    /// Room for one record, or its loss counted.
+    /// Has one record written where the reader will find it, or counts its loss.
     #[inline(always)]
-    pub fn reserve<T: 'static>(&self, kind: Kind) -> Option<RingBufEntry<T>> {
-        let entry = maps::EVENTS.reserve::<T>(0);
-        if entry.is_none() {
+    pub fn send_with<T: 'static>(&self, kind: Kind, write: impl FnOnce(*mut T)) {
+        let Some(room) = ring::reserve::<T>() else {
             // SAFETY: as above.
             if let Some(lost) = of(unsafe { &mut (*self.counters).lost }, kind) {
                 *lost += 1;
             }
-            set_flag(FLAG_LOSSY, 1);
-        }
-        entry
-    }
-
-    /// Hands the record over. Nobody is woken (a wakeup costs several times the record, docs/kernel.md): user
-    /// space drains on a timer. Only the first record after a long silence wakes it, and a ring that fills up fast.
-    #[inline(always)]
-    pub fn submit<T: 'static>(&self, entry: RingBufEntry<T>) {
-        let mut flags = BPF_RB_NO_WAKEUP;
-        if self.times & config!(wake_mask) == 0
-            && maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes) as u32)
-        {
-            flags = BPF_RB_FORCE_WAKEUP;
-        }
-        if flag(FLAG_IDLE) {
-            set_flag(FLAG_IDLE, 0);
-            flags = BPF_RB_FORCE_WAKEUP;
-        }
-        entry.submit(u64::from(flags));
+            return ring::set_lossy();
+        };
+        write(room.record);
+        room.submit(self.times & config!(wake_mask) == 0);
     }
 
     /// Sends a record that is ready.
     #[inline(always)]
     pub fn send<T: Copy + 'static>(&self, kind: Kind, record: T) {
-        if let Some(mut entry) = self.reserve::<T>(kind) {
-            let slot: &mut MaybeUninit<T> = &mut entry;
-            slot.write(record);
-            self.submit(entry);
-        }
+        // SAFETY: room for one record.
+        self.send_with(kind, |slot: *mut T| unsafe { slot.write(record) });
     }
 }

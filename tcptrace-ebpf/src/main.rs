@@ -13,6 +13,7 @@ mod filter;
 mod hooks;
 mod maps;
 mod read;
+mod ring;
 mod sock;
 
 #[cfg(target_arch = "bpf")]

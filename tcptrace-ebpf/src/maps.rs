@@ -1,27 +1,33 @@
 //! Every map, its size, and why that size.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     btf_maps::SkStorage,
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use tcptrace_common::{
     aggregate::{Cell, Since},
-    counters::{self, Counters},
+    counters::Counters,
+    ring::{Positions, Segment},
 };
 
-/// All records of all CPUs. User space sets the size (8 MiB unless told: about 80,000 records, 80 ms of a
-/// million transitions a second).
+/// All records of all CPUs, where [`config!(own_ring)`](tcptrace_common::config::Config::own_ring) says so. User space sets
+/// how many segments it has (8 MiB unless told: about 80,000 records, 80 ms of a million transitions a second), and maps it.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+pub static SEGMENTS: Array<Segment> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// How far both sides are, and what they tell each other. One entry, mapped by user space.
+#[map]
+pub static POSITIONS: Array<Positions> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The kernel's ring: all records where there is no ring of our own; where there is, only what wakes user space.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// One entry: the counters of each CPU.
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
-
-/// What both sides tell each other while they run: `FLAG_LOSSY`, `FLAG_IDLE`.
-#[map]
-pub static FLAGS: Array<u32> = Array::with_max_entries(counters::FLAGS, 0);
 
 /// A byte a port, so that lists and ranges of any length cost one look. User space shrinks it to one entry where
 /// no port is asked for.

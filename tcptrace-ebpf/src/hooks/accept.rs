@@ -8,8 +8,7 @@ use crate::{
     required, sock,
 };
 use aya_ebpf::{macros::fexit, programs::FExitContext};
-use core::mem::MaybeUninit;
-use tcptrace_common::event::{Accept, Kind, Task};
+use tcptrace_common::event::{Accept, Kind};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -40,14 +39,11 @@ fn on_accept(child: *const u8) {
     make_cookie::<Btf>(&mut head, child);
     sock::stamp(&mut head);
     let Some(count) = count(Kind::Accept) else { return };
-    if let Some(mut entry) = count.reserve::<Accept>(Kind::Accept) {
-        let slot: &mut MaybeUninit<Accept> = &mut entry;
-        let slot = slot.as_mut_ptr();
-        // SAFETY: reserved memory of exactly this type; every field is written.
+    count.send_with::<Accept>(Kind::Accept, |slot| {
+        // SAFETY: room for one record; every field is written.
         unsafe {
             (&raw mut (*slot).head).write(head);
-            sock::task::<Btf>(&mut *(&raw mut (*slot).task).cast::<Task>());
+            sock::task::<Btf>(&mut (*slot).task);
         }
-        count.submit(entry);
-    }
+    });
 }

@@ -3,16 +3,17 @@
 
 use crate::{
     config,
-    emit::{count, flag},
+    emit::count,
     ends, filter,
     read::{Access, Btf, Raw, Read},
+    ring,
     sock::{self, RecordView},
 };
 use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-use tcptrace_common::{counters::FLAG_LOSSY, event::Kind};
+use tcptrace_common::event::Kind;
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn destroy_btf(ctx: BtfTracePointContext) -> i32 {
@@ -39,7 +40,7 @@ fn destroy_classic(ctx: TracePointContext) -> u32 {
 fn on_destroy<A: Access>(sk: *const u8, record: Option<&RecordView>) {
     // With cookies, and as long as nothing is lost or hidden by a state filter, every flow has ended at its CLOSE already: a fifth of all records
     // would say nothing.
-    if config!(cookie_helper) != 0 && config!(filter.states) == 0 && !flag(FLAG_LOSSY) {
+    if config!(cookie_helper) != 0 && config!(filter.states) == 0 && !ring::is_lossy() {
         return;
     }
     let mut head = sock::header::<A>(Kind::Destroy, sk, true);

@@ -14,7 +14,6 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-use core::mem::MaybeUninit;
 use tcptrace_common::{
     event::{
         Close, DEAD, DONE, ERROR_KNOWN, Established, Header, Kind, LastNumbers, NUMBERS_KNOWN,
@@ -68,7 +67,7 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
     let Some(flags) = filter::flags::<A>(about, sk, true, || change.ends()) else { return };
     let Some(count) = Count::transition(kind, flags, change.from, change.to) else { return };
     match kind {
-        Kind::Close => send::<Close>(&count, kind, |slot| {
+        Kind::Close => count.send_with::<Close>(kind, |slot| {
             // SAFETY: room for one record; every field is written.
             unsafe {
                 let bits = change.write(&raw mut (*slot).head, kind, flags);
@@ -84,34 +83,24 @@ fn on_state<A: Access>(sk: *const u8, old: i32, new: i32, record: Option<&Record
                 last_numbers::<A>(&mut (*slot).numbers, sk, change.from, bits);
             }
         }),
-        Kind::OwnedTransition => send::<OwnedTransition>(&count, kind, |slot| {
+        Kind::OwnedTransition => count.send_with::<OwnedTransition>(kind, |slot| {
             // SAFETY: as above.
             unsafe {
                 change.write(&raw mut (*slot).head, kind, flags);
                 sock::task::<A>(&mut (*slot).task);
             }
         }),
-        Kind::Established => send::<Established>(&count, kind, |slot| {
+        Kind::Established => count.send_with::<Established>(kind, |slot| {
             // SAFETY: as above.
             unsafe {
                 change.write(&raw mut (*slot).head, kind, flags);
                 ((*slot).srtt_us, (*slot).total_retrans) = handshake::<A>(sk);
             }
         }),
-        _ => send::<Transition>(&count, kind, |slot| {
+        _ => count.send_with::<Transition>(kind, |slot| {
             // SAFETY: as above.
             unsafe { change.write(slot, kind, flags) };
         }),
-    }
-}
-
-/// Has one record written where the reader will find it.
-#[inline(always)]
-fn send<T: 'static>(count: &Count, kind: Kind, write: impl FnOnce(*mut T)) {
-    if let Some(mut entry) = count.reserve::<T>(kind) {
-        let slot: &mut MaybeUninit<T> = &mut entry;
-        write(slot.as_mut_ptr());
-        count.submit(entry);
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     filter_maps::fill_filter,
     hooks::{Hook, Outcome, TRACEPOINTS, Way},
     live::missed,
-    load::{LoadOptions, MIN_RING_BYTES, typed_config},
+    load::{LoadOptions, typed_config},
     memlock, object,
 };
 use crate::error::StartError;
@@ -126,7 +126,6 @@ impl Aggregate {
         let unexpected = |what: &str, why: String| StartError::Unexpected { what: what.into(), why };
         let object = object::with(&config).map_err(|why| unexpected("reading the kernel programs", why))?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("EVENTS", MIN_RING_BYTES)
             .map_max_entries("CALLS", 1)
             .map_max_entries("PORTS", if config.filter.ports == 0 { 1 } else { 1 << 16 })
             .map_max_entries("PORT_CLASSES", if most.is_none() { 1 } else { 1 << 16 })

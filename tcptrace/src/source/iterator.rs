@@ -4,7 +4,7 @@ use super::{
     attach::{chain, explain, program},
     btf::Btf,
     layout,
-    load::{MIN_RING_BYTES, check_machine},
+    load::check_machine,
     object,
 };
 use crate::error::StartError;
@@ -22,15 +22,8 @@ use zerocopy::FromBytes;
 /// The kernel hands out at most 32 KiB at once.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Maps of the object that iterators do not use; they are made nevertheless, so as small as they can be.
-const UNUSED_MAPS: [(&str, u32); 7] = [
-    ("EVENTS", MIN_RING_BYTES),
-    ("PORTS", 1),
-    ("ADDRESSES", 1),
-    ("NETNS", 1),
-    ("CGROUPS", 1),
-    ("UIDS", 1),
-    ("CALLS", 1),
-];
+const UNUSED_MAPS: [(&str, u32); 6] =
+    [("PORTS", 1), ("ADDRESSES", 1), ("NETNS", 1), ("CGROUPS", 1), ("UIDS", 1), ("CALLS", 1)];
 
 /// An iterator program of ours.
 #[derive(Debug)]

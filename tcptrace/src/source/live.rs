@@ -2,27 +2,26 @@
 
 use super::{
     load::{LoadOptions, Loaded, load},
+    ring::Ring,
     timens,
 };
 use crate::{decode::Decoder, error::StartError, event::Event};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray},
 };
 use nix::time::{ClockId, clock_gettime};
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
 };
-use tcptrace_common::counters::{Counters, FLAG_IDLE};
-use tokio::io::{Interest, unix::AsyncFd};
+use tcptrace_common::counters::Counters;
 
 /// A running trace. Dropping it detaches everything.
 pub struct Live {
     loaded: Option<Loaded>,
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
     counters: PerCpuArray<MapData, Counters>,
-    flags: Array<MapData, u32>,
     decoder: Decoder,
     undecodable: u64,
     missed_before_detach: u64,
@@ -41,23 +40,17 @@ impl Live {
         let mut take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
         };
-        let (ring, counters, flags) = (take("EVENTS")?, take("COUNTERS")?, take("FLAGS")?);
-        let flags = Array::try_from(flags).map_err(|error| unexpected("FLAGS", error.to_string()))?;
-        let ring = RingBuf::try_from(ring).map_err(|error| unexpected("EVENTS", error.to_string()))?;
+        let counters = take("COUNTERS")?;
         let counters =
             PerCpuArray::try_from(counters).map_err(|error| unexpected("COUNTERS", error.to_string()))?;
-        // SAFETY: the ring buffer owns its descriptor and always reports the same one.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
-            .map_err(|error| unexpected("waiting for the ring buffer", error.to_string()))?;
         Ok(Self {
             decoder: Decoder::new(&loaded.reset_reasons),
-            loaded: Some(loaded),
-            ring,
+            ring: Ring::new(&mut loaded.ebpf, loaded.own_ring)?,
             counters,
-            flags,
             undecodable: 0,
             missed_before_detach: 0,
             complete_ns: boot_time_ns(),
+            loaded: Some(loaded),
         })
     }
 
@@ -71,16 +64,13 @@ impl Live {
     /// # Errors
     /// The reactor is gone.
     pub async fn filling_up(&mut self) -> io::Result<()> {
-        self.ring.readable_mut().await?.clear_ready();
-        Ok(())
+        self.ring.filling_up().await
     }
 
     /// Asks the kernel to wake us at the next record, as if the ring filled up. Drain once more after this: a record may
     /// have come just before.
     pub fn wake_at_next(&mut self) {
-        if let Err(error) = self.flags.set(FLAG_IDLE, 1, 0) {
-            log::warn!("the kernel cannot be asked to wake us: {error}");
-        }
+        self.ring.wake_at_next();
     }
 
     /// Hands up to `most` events over, in the kernel's order, each with its record and with what lies between the record's
@@ -90,24 +80,22 @@ impl Live {
         // Read for each drain, so that a suspend in between counts. (An event stamped right before it, and drained after
         // it, is told as if it came after.)
         let slept_ns = slept_ns();
-        let ring = self.ring.get_mut();
         let mut count = 0;
-        while count < most
-            && let Some(record) = ring.next()
-        {
-            count += 1;
-            match self.decoder.decode(&record, slept_ns) {
-                // Hooks are attached one by one, the one for state changes after those that explain them. What they tell
-                // before that is of sockets whose end may fall into the gap.
-                Ok(event)
-                    if event.head().time_ns < self.complete_ns && !matches!(event, Event::Transition(_)) => {}
-                Ok(event) => take(&event, &record, slept_ns),
-                Err(error) => {
-                    log::debug!("a record cannot be decoded: {error}");
-                    self.undecodable += 1;
-                }
+        let mut one = |record: &[u8]| match self.decoder.decode(record, slept_ns) {
+            // Hooks are attached one by one, the one for state changes after those that explain them. What they tell
+            // before that is of sockets whose end may fall into the gap.
+            Ok(event)
+                if event.head().time_ns < self.complete_ns && !matches!(event, Event::Transition(_)) => {}
+            Ok(event) => take(&event, record, slept_ns),
+            Err(error) => {
+                log::debug!("a record cannot be decoded: {error}");
+                self.undecodable += 1;
             }
+        };
+        while count < most && self.ring.next(&mut one) {
+            count += 1;
         }
+        self.ring.release();
         count
     }
 

@@ -10,6 +10,7 @@ use super::{
     layout, memlock,
     object::{self, OBJECT},
     privileges::{Privileges, kernel_version, setcap, tracing},
+    ring::Sizes,
     tracefs,
 };
 use crate::error::StartError;
@@ -22,7 +23,7 @@ use tcptrace_common::{
 
 /// Default size of the ring buffer in bytes.
 pub const DEFAULT_RING_BYTES: u32 = 8 << 20;
-/// The smallest ring the kernel makes: one page.
+/// The smallest ring there is: one page, as the kernel's.
 pub const MIN_RING_BYTES: u32 = 4096;
 
 /// Which ways of attaching may be taken.
@@ -98,6 +99,8 @@ pub struct Loaded {
     pub outcomes: Vec<Outcome>,
     /// The state programs make a cookie at a socket's first event, so it identifies the flow.
     pub cookies: bool,
+    /// Records go into our own ring.
+    pub(super) own_ring: bool,
     /// `enum sk_rst_reason` of this kernel; empty where it has none.
     pub reset_reasons: Vec<(u32, String)>,
 }
@@ -265,10 +268,6 @@ impl Machine {
         let mut config = Config::EMPTY;
         config.offsets = *self.offsets.as_ref().unwrap_or(&Offsets::NONE);
         config.filter = options.filter.switches();
-        // A quarter full is soon enough: the timer empties it fifty times a second. A small ring fills between
-        // two looks of a few dozen records, so it is looked at every time.
-        config.wake_bytes = options.ring_bytes / 4;
-        config.wake_mask = if options.ring_bytes >= 1 << 20 { 31 } else { 0 };
         config.cookie_helper = u8::from(cookie_helper);
         config.tcp_sock_helper = 1;
         config.probe_read = u8::from(self.probe_read);
@@ -306,11 +305,14 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         (RetransmitChoice::Auto, ..=2) => CALLS_FAILED,
         _ => CALLS_OFF,
     };
-    let config = machine.config(options, cookie_helper, calls);
+    let mut config = machine.config(options, cookie_helper, calls);
+    // The helper came with the instructions that our own ring needs.
+    let ring = Sizes::new(cookie_helper, options.ring_bytes, &mut config);
     let object = object::with(&config)
         .map_err(|why| StartError::Unexpected { what: "reading the kernel programs".into(), why })?;
     let mut ebpf = EbpfLoader::new()
-        .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("EVENTS", ring.kernel_bytes)
+        .map_max_entries("SEGMENTS", ring.segments)
         .map_max_entries("PORTS", if config.filter.ports == 0 { 1 } else { 1 << 16 })
         .load(&object)
         .map_err(|error| maps_error(&error, options.ring_bytes))?;
@@ -366,6 +368,7 @@ fn attach_all(options: &LoadOptions, machine: &Machine, cookie_helper: bool) -> 
         ebpf,
         outcomes,
         cookies: by_btf && cookie_helper,
+        own_ring: config.own_ring != 0,
         reset_reasons: machine.reset_reasons.clone(),
     })
 }

@@ -20,6 +20,7 @@ mod memlock;
 pub mod netns;
 mod object;
 pub mod privileges;
+mod ring;
 pub mod sockdiag;
 pub mod sockets;
 pub mod surroundings;

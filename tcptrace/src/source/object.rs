@@ -16,6 +16,10 @@ const MOVE: u8 = 0xb7;
 const LOAD: u8 = 0x61;
 /// The bits of an operation that tell its size.
 const SIZE: u8 = 0x18;
+/// `BPF_STX | BPF_ATOMIC | BPF_DW`. With an operand other than 0 (`BPF_ADD`) kernels before 5.12 refuse it, wherever it stands.
+const ATOMIC: u8 = 0xdb;
+/// `BPF_JMP | BPF_JA`, to the next instruction: does nothing.
+const NOTHING: [u8; INSTRUCTION] = [0x05, 0, 0, 0, 0, 0, 0, 0];
 
 /// The object, every marker in its instructions replaced by what [`Config`] says (tcptrace-ebpf/src/config.rs).
 ///
@@ -38,6 +42,10 @@ pub fn with(config: &Config) -> Result<Vec<u8>, String> {
 
 fn fill(instruction: &mut [u8], config: &Config) {
     let &mut [operation, _, ref mut low, ref mut high, ref mut operand @ ..] = instruction else { return };
+    if operation == ATOMIC && config.own_ring == 0 && *operand != [0; 4] {
+        instruction.copy_from_slice(&NOTHING);
+        return;
+    }
     if operation == MOVE
         && let Ok(bytes) = <[u8; 4]>::try_from(&*operand)
         && let Some(value) = config.value(i32::from_ne_bytes(bytes))
@@ -109,6 +117,21 @@ mod tests {
         );
         assert_eq!(filled(&config, 0, 0, marker(0, 4)), (0, marker(0, 4)));
         assert_eq!(filled(&config, LOAD, MOST_OFFSET as i32, 7), (MOST_OFFSET as i16, 7));
+    }
+
+    #[test]
+    fn instructions_that_fetch_stay_only_where_the_kernel_has_them() {
+        let with = |own_ring, operand| {
+            let mut filled = instruction(ATOMIC, 0, operand);
+            fill(&mut filled, &Config { own_ring, ..Config::EMPTY });
+            filled
+        };
+        let (add, fetch_add, exchange) = (0, 0x01, 0xe1);
+        for operand in [add, fetch_add, exchange] {
+            assert_eq!(with(1, operand), instruction(ATOMIC, 0, operand));
+        }
+        assert_eq!(with(0, add), instruction(ATOMIC, 0, add));
+        assert_eq!([with(0, fetch_add), with(0, exchange)], [NOTHING; 2]);
     }
 
     /// One that was forgotten would be a number like any other to the kernel.
