@@ -36,13 +36,12 @@ const FAST_FLOWS: u64 = 100_000;
 /// How long one replay may take.
 const MOST: Duration = Duration::from_secs(300);
 /// What is done with the events.
-const VIEWS: [(&str, &[&str]); 6] = [
+const VIEWS: [(&str, &[&str]); 5] = [
     ("decode and fold only (watch --summary)", &["watch", "--summary"]),
     ("watch", &["watch"]),
     ("watch --format json", &["watch", "--format", "json"]),
     ("hist", &["hist"]),
     ("hist --by peer", &["hist", "--by", "peer"]),
-    ("stuck", &["stuck"]),
 ];
 /// Bytes of a flow (design).
 const FLOW: f64 = 256.0;
@@ -215,7 +214,9 @@ fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd], fast: &
             number(crowd.flows as f64, 0)
         );
     }
-    page.push('\n');
+    page.push_str(
+        "\n\n`stuck` and `stat` look at lists of sockets, which these recordings do not have: [snapshot.md](snapshot.md).\n",
+    );
     Ok(page)
 }
 
