@@ -7,6 +7,7 @@ use super::{
     live::missed,
     load::{LoadOptions, typed_config},
     memlock, object,
+    privileges::kernel_version,
 };
 use crate::error::StartError;
 use aya::{
@@ -46,6 +47,20 @@ impl Beginnings {
             Self::Table(_) => "table",
         }
     }
+}
+
+/// Why the kernel lets programs use the storage in sockets, and never makes any: since 6.19 (f484f4a3e058) it allocates it by
+/// kmalloc_nolock, which fails where the processor has no `cmpxchg16b`. Those that lack it are emulated ones.
+fn storage_never_has_room() -> Option<String> {
+    #[cfg(target_arch = "x86_64")]
+    if kernel_version().1.is_some_and(|version| version >= (6, 19))
+        && !std::arch::is_x86_feature_detected!("cmpxchg16b")
+    {
+        return Some(
+            "this processor has no cmpxchg16b, which Linux 6.19 needs for socket storage".to_owned(),
+        );
+    }
+    None
 }
 
 /// Programs that add up. Dropping it detaches them.
@@ -104,14 +119,17 @@ impl Aggregate {
     pub fn load(options: &LoadOptions, most: Option<usize>) -> Result<Self, StartError> {
         let config = typed_config(options)?;
         let most = most.map(|most| most.min(MOST_PORTS));
+        let in_table = |why| {
+            Self::load_with(Config { socket_storage: 0, ..config }, options, most, Beginnings::Table(why))
+        };
+        if let Some(why) = storage_never_has_room() {
+            return in_table(why);
+        }
         // There is no way to ask whether tracing programs may use the storage but to try.
         let in_sockets =
             Self::load_with(Config { socket_storage: 1, ..config }, options, most, Beginnings::Socket);
         match in_sockets {
-            Err(StartError::Aggregate(why)) => {
-                let beginnings = Beginnings::Table(why);
-                Self::load_with(Config { socket_storage: 0, ..config }, options, most, beginnings)
-            }
+            Err(StartError::Aggregate(why)) => in_table(why),
             result => result,
         }
     }
