@@ -1,7 +1,7 @@
 //! The source that tells no events: kernel programs that add up, and what they have added up.
 
 use super::{
-    attach::{chain, explain, program},
+    attach::{chain, explain, program, take_map},
     filter_maps::fill_filter,
     hooks::{Hook, Outcome, TRACEPOINTS, Way},
     live::missed,
@@ -12,7 +12,7 @@ use super::{
 use crate::error::StartError;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData, MapError, PerCpuArray},
+    maps::{Array, MapData, PerCpuArray},
     programs::{BtfTracePoint, ProgramError},
 };
 use tcptrace_common::{
@@ -164,17 +164,9 @@ impl Aggregate {
             let way = refused.is_none().then_some(Way::Btf);
             outcomes.push(Outcome { hook, way, refused: refused.into_iter().collect() });
         }
-        let mut take = |name: &str| {
-            ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
-        };
-        let (cells, classes) = (take("CELLS")?, take("PORT_CLASSES")?);
-        let refused = |name: &'static str| move |error: MapError| unexpected(name, chain(&error));
         Ok(Self {
-            cells: cells.try_into().map_err(refused("CELLS"))?,
-            classes: match most {
-                Some(_) => Some(classes.try_into().map_err(refused("PORT_CLASSES"))?),
-                None => None,
-            },
+            cells: take_map(&mut ebpf, "CELLS")?,
+            classes: most.map(|_| take_map(&mut ebpf, "PORT_CLASSES")).transpose()?,
             ports: Vec::new(),
             most: most.unwrap_or(0),
             beginnings,

@@ -1,8 +1,10 @@
 //! Attaches one hook in one way, and says in a sentence why it cannot be done.
 
 use super::hooks::{Hook, Outcome, PROBES, RETRANSMIT_CALL, Way};
+use crate::error::StartError;
 use aya::{
     Ebpf,
+    maps::Map,
     programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use std::{io, path::Path};
@@ -186,6 +188,16 @@ where
 {
     let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
     program.try_into().map_err(|error: ProgramError| chain(&error))
+}
+
+/// Takes the map of this name out of what was loaded.
+pub(super) fn take_map<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, StartError>
+where
+    M: TryFrom<Map, Error: std::error::Error>,
+{
+    let unexpected = |why| StartError::Unexpected { what: name.to_owned(), why };
+    let map = ebpf.take_map(name).ok_or_else(|| unexpected("the object has no such map".to_owned()))?;
+    map.try_into().map_err(|error| unexpected(chain(&error)))
 }
 
 /// An error with all its causes, on one line.

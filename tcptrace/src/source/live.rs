@@ -1,6 +1,7 @@
 //! The live source: drains the ring buffer, and knows what did not fit into it.
 
 use super::{
+    attach::take_map,
     load::{LoadOptions, Loaded, load},
     ring::Ring,
     timens,
@@ -36,17 +37,10 @@ impl Live {
     /// As [`load`].
     pub fn start(options: &LoadOptions) -> Result<Self, StartError> {
         let mut loaded = load(options)?;
-        let unexpected = |what: &str, why: String| StartError::Unexpected { what: what.into(), why };
-        let mut take = |name: &str| {
-            loaded.ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
-        };
-        let counters = take("COUNTERS")?;
-        let counters =
-            PerCpuArray::try_from(counters).map_err(|error| unexpected("COUNTERS", error.to_string()))?;
         Ok(Self {
             decoder: Decoder::new(&loaded.reset_reasons),
             ring: Ring::new(&mut loaded.ebpf, loaded.own_ring)?,
-            counters,
+            counters: take_map(&mut loaded.ebpf, "COUNTERS")?,
             undecodable: 0,
             missed_before_detach: 0,
             complete_ns: boot_time_ns(),

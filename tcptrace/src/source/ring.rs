@@ -1,7 +1,7 @@
 //! The reader's side of the ring: our own (tcptrace-common/src/ring.rs), which is read where the programs wrote it, or
 //! the kernel's where that cannot be.
 
-use super::load::MIN_RING_BYTES;
+use super::{attach::take_map, load::MIN_RING_BYTES};
 use crate::error::StartError;
 use aya::{
     Ebpf,
@@ -75,26 +75,22 @@ impl Ring {
     /// The maps are not what they should be, or cannot be mapped.
     pub fn new(ebpf: &mut Ebpf, own: bool) -> Result<Self, StartError> {
         let unexpected = |what: &str, why: String| StartError::Unexpected { what: what.into(), why };
-        let mut take = |name: &str| {
-            ebpf.take_map(name).ok_or_else(|| unexpected(name, "the object has no such map".into()))
-        };
-        let mapped = |name: &str, map: Map| {
-            let Map::Array(map) = map else { return Err(unexpected(name, "it is no array".into())) };
+        let mut mapped = |name: &str| {
+            let Map::Array(map) = take_map(ebpf, name)? else {
+                return Err(unexpected(name, "it is no array".into()));
+            };
             let info = map.info().map_err(|error| unexpected(name, error.to_string()))?;
             let bytes = info.value_size() as usize * info.max_entries() as usize;
-            let options = MmapOptions::new().len(bytes).map_raw(map.fd().as_fd().as_raw_fd());
-            options
-                .map(|map| (map, info.max_entries()))
-                .map_err(|error| unexpected(name, format!("it cannot be mapped: {error}")))
+            let map = MmapOptions::new().len(bytes).map_raw(map.fd().as_fd().as_raw_fd());
+            map.map_err(|error| unexpected(name, format!("it cannot be mapped: {error}")))
         };
-        let kernel =
-            RingBuf::try_from(take("EVENTS")?).map_err(|error| unexpected("EVENTS", error.to_string()))?;
+        let shared = Shared { positions: mapped("POSITIONS")?, segments: mapped("SEGMENTS")? };
+        let kernel = take_map(ebpf, "EVENTS")?;
         // SAFETY: the ring buffer owns its descriptor and always reports the same one.
         let kernel = unsafe { AsyncFd::register_with_interest(kernel, Interest::READABLE) }
             .map_err(|error| unexpected("waiting for the ring buffer", error.to_string()))?;
-        let (positions, _) = mapped("POSITIONS", take("POSITIONS")?)?;
-        let (segments, count) = mapped("SEGMENTS", take("SEGMENTS")?)?;
-        Ok(Self { kernel, shared: Shared { positions, segments }, own: own.then(|| Own::new(count)) })
+        let own = own.then(|| Own::new(&shared));
+        Ok(Self { kernel, shared, own })
     }
 
     /// Waits until the kernel says that the ring fills up. In between nothing wakes us: drain on a timer too.
@@ -148,9 +144,10 @@ struct Own {
 }
 
 impl Own {
-    /// `count`: a power of two.
-    fn new(count: u32) -> Self {
-        Self { mask: u64::from(count) - 1, at: 0, released: 0 }
+    /// There is a power of two of segments.
+    fn new(shared: &Shared) -> Self {
+        let segments = shared.segments.len() / size_of::<Segment>();
+        Self { mask: segments as u64 - 1, at: 0, released: 0 }
     }
 
     fn next(&mut self, shared: &Shared, take: impl FnOnce(&[u8])) -> bool {
@@ -230,7 +227,9 @@ mod tests {
     fn ring(bytes: u32) -> (Shared, Config, Own) {
         let mut config = Config::EMPTY;
         let sizes = Sizes::new(true, bytes, &mut config);
-        (shared(sizes.segments as usize), config, Own::new(sizes.segments))
+        let shared = shared(sizes.segments as usize);
+        let own = Own::new(&shared);
+        (shared, config, own)
     }
 
     fn words(record: &[u8]) -> Vec<u64> {
