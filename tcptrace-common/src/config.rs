@@ -30,12 +30,12 @@ pub struct Config {
     pub filter: Filter,
     /// A record wakes user space when at least this many bytes wait in the ring.
     pub wake_bytes: u32,
+    /// The fill level is looked at when the record's own counter has none of these bits: now and then, not each time.
+    pub wake_mask: u32,
     /// There is room for a record while at most this many bytes wait in our own ring.
     pub ring_limit: u32,
     /// The segments of our own ring less one: a power of two less one.
     pub ring_mask: u32,
-    /// The fill level is looked at when the record's own counter has none of these bits: now and then, not each time.
-    pub wake_mask: u32,
     /// One bit a state number (12 for requests): the iterator over sockets shows every socket in one of them.
     pub detail_states: u32,
     /// One bit a state number: of the sockets in one of these it shows those that retransmit or probe.
@@ -157,9 +157,9 @@ impl Config {
             spare: [0; 2],
         },
         wake_bytes: u32::MAX,
+        wake_mask: 0,
         ring_limit: 0,
         ring_mask: 0,
-        wake_mask: 0,
         detail_states: 0,
         detail_stalled: 0,
         cookie_helper: 0,

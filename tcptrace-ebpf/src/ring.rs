@@ -1,6 +1,6 @@
 //! Room for a record, in our own ring (tcptrace-common/src/ring.rs) or in the kernel's, and handing it over.
 //!
-//! Ours costs a third of the kernel's, which takes a lock with interrupts off and calls two helpers (docs/kernel.md). The
+//! Ours costs less than the kernel's, which takes a lock with interrupts off and calls two helpers (docs/kernel.md). The
 //! kernel's is there where ours cannot be, and to wake user space.
 
 use crate::{config, config::opaque, maps};
@@ -16,8 +16,8 @@ pub struct Room<T> {
     /// The record's memory.
     pub record: *mut T,
     positions: *mut Positions,
-    /// What waited in our own ring before.
-    waiting: u64,
+    /// Bytes that waited in our own ring before.
+    waiting: i64,
 }
 
 #[inline(always)]
@@ -61,8 +61,9 @@ fn reserve_own<T: 'static>(positions: *mut Positions) -> Option<Room<T>> {
     // SAFETY: whole words of an entry that exists.
     unsafe {
         let reserved = (&raw const (*positions).reserved).read_volatile();
-        let waiting = reserved.wrapping_sub((&raw const (*positions).released).read_volatile());
-        if waiting > config!(ring_limit) {
+        // Other CPUs and the reader may be past `reserved` by now: then this is below 0, and there is room.
+        let waiting = reserved.wrapping_sub((&raw const (*positions).released).read_volatile()) as i64;
+        if waiting > config!(ring_limit) as i64 {
             return None;
         }
         let at = fetch_add(&raw mut (*positions).reserved, (WORD_BYTES + size_of::<T>()) as u64);
@@ -87,8 +88,9 @@ impl<T: 'static> Room<T> {
         }
         let mut wake = false;
         if look {
-            let waiting = if own { self.waiting } else { maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) };
-            wake = waiting >= u64::from(config!(wake_bytes) as u32);
+            let waiting =
+                if own { self.waiting } else { maps::EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) as i64 };
+            wake = waiting >= i64::from(config!(wake_bytes) as u32);
         }
         // SAFETY: one word of an entry that exists.
         unsafe {

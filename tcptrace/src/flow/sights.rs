@@ -142,12 +142,12 @@ impl Ledger {
     /// A child is born. A request that a dump showed under another cookie is this child's, and no connection of its own.
     pub(super) fn bear(&mut self, key: u64, head: &Head) {
         let dump = &mut self.dump;
+        if !dump.running && dump.requests.is_empty() {
+            return;
+        }
         let place = (head.netns, head.ends);
         if dump.running && dump.born.len() < MAX_SIDE_TABLE {
             dump.born.insert(place);
-        }
-        if dump.requests.is_empty() {
-            return;
         }
         let Some(request) = dump.requests.remove(&place).filter(|request| *request != key) else { return };
         let same = |flow: &Flow| {

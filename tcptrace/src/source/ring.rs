@@ -205,8 +205,9 @@ mod tests {
         fn reserve(&self, bytes: usize) -> Option<usize> {
             let reserved = word(&self.shared.positions, offset_of!(Positions, reserved));
             let released = word(&self.shared.positions, offset_of!(Positions, released));
-            let waiting = reserved.load(Ordering::Relaxed) - released.load(Ordering::Acquire);
-            if waiting > u64::from(self.config.ring_limit) {
+            let reserved_before = reserved.load(Ordering::Relaxed);
+            let waiting = reserved_before.wrapping_sub(released.load(Ordering::Acquire)).cast_signed();
+            if waiting > i64::from(self.config.ring_limit) {
                 return None;
             }
             let at = reserved.fetch_add((WORD_BYTES + bytes) as u64, Ordering::SeqCst);
