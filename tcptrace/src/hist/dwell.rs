@@ -92,13 +92,17 @@ impl Dwell {
     pub fn merge(&mut self, other: &Self) {
         match (&mut self.times, &other.times) {
             (Times::Few(times), Times::Few(more)) if times.len() + more.len() <= FEW => times.extend(more),
-            _ => {
-                let mut table = self.times.table().into_owned();
+            (Times::Few(times), _) => {
+                let mut table = other.times.table().into_owned();
+                times.iter().for_each(|ns| add(&mut table, *ns));
+                self.times = Times::Many(Box::new(table));
+            }
+            (Times::Many(table), Times::Few(more)) => more.iter().for_each(|ns| add(table, *ns)),
+            (Times::Many(table), Times::Many(more)) => {
                 // Both have the same digits, and this one grows: there is nothing that does not fit.
-                if let Err(error) = table.add(&*other.times.table()) {
+                if let Err(error) = table.add(&**more) {
                     log::warn!("two distributions of times cannot be added: {error}");
                 }
-                self.times = Times::Many(Box::new(table));
             }
         }
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);

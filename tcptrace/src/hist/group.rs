@@ -7,7 +7,7 @@ use crate::{
     stat::by::{Key, Listeners, Top, Why},
 };
 use hashbrown::HashMap;
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 /// Groups kept apart at once,
 const MAX_GROUPS: usize = 4096;
@@ -120,14 +120,15 @@ impl Groups {
     /// Forgets the smaller half; of equal ones always the same, so that the same entries give the same answer.
     fn fold(&mut self) {
         self.folded = true;
-        let mut keys: Vec<_> = self.known.iter().map(|(key, tally)| (tally.weight(), key.clone())).collect();
-        keys.sort_by_cached_key(|(weight, key)| (*weight, Reverse(key.order())));
-        keys.truncate((keys.len() / 2).max(1));
-        for (_, key) in keys {
-            if let Some(tally) = self.known.remove(&key) {
-                self.bytes = self.bytes.saturating_sub(tally.bytes());
-                self.beyond.merge(&tally);
-            }
+        let mut sizes: Vec<_> = self.known.iter().map(|(key, tally)| (tally.weight(), key)).collect();
+        let last = (sizes.len() / 2).max(1) - 1;
+        let (_, (weight, key), _) = sizes.select_nth_unstable_by(last, |one, other| smaller(*one, *other));
+        let (weight, key) = (*weight, key.clone());
+        let forgotten =
+            self.known.extract_if(|other, tally| smaller((tally.weight(), other), (weight, &key)).is_le());
+        for (_, tally) in forgotten {
+            self.bytes = self.bytes.saturating_sub(tally.bytes());
+            self.beyond.merge(&tally);
         }
     }
 
@@ -135,6 +136,15 @@ impl Groups {
     pub fn top(self, most: usize) -> Top<Tally> {
         Top::of(self.known, most, self.beyond, !self.folded, Tally::weight, Tally::merge)
     }
+}
+
+/// Which of two groups goes first; where they have the same name, too, both go.
+fn smaller((weight, key): (u64, &Key), (other_weight, other): (u64, &Key)) -> Ordering {
+    weight.cmp(&other_weight).then_with(|| match (key, other) {
+        // There may be very many of them, and their names take long.
+        (Key::Peer(key), Key::Peer(other)) => other.cmp(key),
+        _ => other.order().cmp(&key.order()),
+    })
 }
 
 #[cfg(test)]
