@@ -51,40 +51,40 @@ impl Decoder {
     /// The bytes are no record.
     pub fn decode(&self, bytes: &[u8], slept_ns: u64) -> Result<Event, DecodeError> {
         let number = *bytes.first().ok_or(DecodeError::Short(0))?;
-        let mut event = match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
-            abi::Kind::Transition => transition(read::<abi::Transition>(bytes)?, None, None, None),
+        // Events are large: each is made where it is returned, and not touched again.
+        match abi::Kind::from_number(number).ok_or(DecodeError::Kind(number))? {
+            abi::Kind::Transition => {
+                transition(read::<abi::Transition>(bytes)?, slept_ns, || (None, None, None))
+            }
             abi::Kind::OwnedTransition => {
                 let record = read::<abi::OwnedTransition>(bytes)?;
-                transition(&record.head, Some(record.task), None, None)
+                transition(&record.head, slept_ns, || (Some(record.task), None, None))
             }
             abi::Kind::Close => {
                 let record = read::<abi::Close>(bytes)?;
-                transition(&record.head, Some(record.task), Some(record.numbers), None)
+                transition(&record.head, slept_ns, || (Some(record.task), Some(record.numbers), None))
             }
             abi::Kind::Established => {
                 let record = read::<abi::Established>(bytes)?;
-                transition(&record.head, None, None, handshake_ns(record))
+                transition(&record.head, slept_ns, || (None, None, handshake_ns(record)))
             }
-            abi::Kind::Retransmit => Ok(retransmit(read(bytes)?, false)),
-            abi::Kind::RetransmitCall => Ok(retransmit(read(bytes)?, true)),
-            abi::Kind::SynAck => Ok(synack(read(bytes)?)),
-            abi::Kind::Reset => Ok(self.reset(read(bytes)?)),
+            abi::Kind::Retransmit => Ok(retransmit(read(bytes)?, slept_ns, false)),
+            abi::Kind::RetransmitCall => Ok(retransmit(read(bytes)?, slept_ns, true)),
+            abi::Kind::SynAck => Ok(synack(read(bytes)?, slept_ns)),
+            abi::Kind::Reset => Ok(self.reset(read(bytes)?, slept_ns)),
             abi::Kind::Destroy => {
                 let record = read::<abi::Destroy>(bytes)?;
-                Ok(Event::Destroy(Destroy { head: prefix(record, Ends::default()) }))
+                Ok(Event::Destroy(Destroy { head: prefix(record, slept_ns, Ends::default()) }))
             }
-            abi::Kind::Object => object(read(bytes)?),
+            abi::Kind::Object => object(read(bytes)?, slept_ns),
             abi::Kind::Accept => {
                 let record = read::<abi::Accept>(bytes)?;
-                Ok(Event::Accept(Accept { head: head(&record.head), task: record.task }))
+                Ok(Event::Accept(Accept { head: head(&record.head, slept_ns), task: record.task }))
             }
-        }?;
-        let head = event.head_mut();
-        head.time_ns = head.time_ns.saturating_add(slept_ns);
-        Ok(event)
+        }
     }
 
-    fn reset(&self, record: &abi::Reset) -> Event {
+    fn reset(&self, record: &abi::Reset, slept_ns: u64) -> Event {
         let reason = match record.reason {
             abi::REASON_UNKNOWN => None,
             number => self
@@ -95,7 +95,7 @@ impl Decoder {
                 .or_else(|| Some(format!("{number}").into())),
         };
         Event::Reset(Reset {
-            head: head(&record.head),
+            head: head(&record.head, slept_ns),
             direction: if record.direction == abi::SENT { Direction::Sent } else { Direction::Received },
             reason,
             carrier: Carrier::from_number(record.carrier),
@@ -114,9 +114,9 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     TcpState::from_number(number).ok_or(DecodeError::State(number))
 }
 
-fn prefix(pre: &abi::Prefix, ends: Ends) -> Head {
+fn prefix(pre: &abi::Prefix, slept_ns: u64, ends: Ends) -> Head {
     Head {
-        time_ns: pre.time_ns,
+        time_ns: pre.time_ns.saturating_add(slept_ns),
         sock: pre.sock,
         cookie: pre.cookie,
         netns: pre.netns,
@@ -125,7 +125,7 @@ fn prefix(pre: &abi::Prefix, ends: Ends) -> Head {
     }
 }
 
-fn head(record: &abi::Header) -> Head {
+fn head(record: &abi::Header, slept_ns: u64) -> Head {
     let tuple = &record.tuple;
     let ends = Ends {
         local: tuple.local.bytes(),
@@ -133,7 +133,7 @@ fn head(record: &abi::Header) -> Head {
         lport: tuple.lport,
         rport: tuple.rport,
     };
-    prefix(&record.pre, ends)
+    prefix(&record.pre, slept_ns, ends)
 }
 
 fn bits(tuple: &abi::Tuple) -> Option<Bits> {
@@ -145,16 +145,18 @@ fn bits(tuple: &abi::Tuple) -> Option<Bits> {
     })
 }
 
+#[inline]
 fn transition(
     record: &abi::Header,
-    task: Option<abi::Task>,
-    numbers: Option<abi::LastNumbers>,
-    handshake_ns: Option<u64>,
+    slept_ns: u64,
+    rest: impl FnOnce() -> (Option<abi::Task>, Option<abi::LastNumbers>, Option<u64>),
 ) -> Result<Event, DecodeError> {
+    let (old, new) = (state(record.pre.state)?, state(record.pre.to)?);
+    let (task, numbers, handshake_ns) = rest();
     Ok(Event::Transition(Transition {
-        head: head(record),
-        old: state(record.pre.state)?,
-        new: state(record.pre.to)?,
+        head: head(record, slept_ns),
+        old,
+        new,
         bits: bits(&record.tuple),
         shutdown: record.tuple.shutdown,
         task,
@@ -171,9 +173,9 @@ fn handshake_ns(record: &abi::Established) -> Option<u64> {
     measured.then_some(u64::from(record.srtt_us) * 1000)
 }
 
-fn object(record: &abi::Object) -> Result<Event, DecodeError> {
+fn object(record: &abi::Object, slept_ns: u64) -> Result<Event, DecodeError> {
     Ok(Event::Object(Object {
-        head: head(&record.head),
+        head: head(&record.head, slept_ns),
         state: state(record.head.pre.state)?,
         step: match record.step {
             abi::BEGINS => Step::Begins,
@@ -184,9 +186,9 @@ fn object(record: &abi::Object) -> Result<Event, DecodeError> {
     }))
 }
 
-fn synack(record: &abi::SynAck) -> Event {
+fn synack(record: &abi::SynAck, slept_ns: u64) -> Event {
     Event::Retransmit(Retransmit {
-        head: head(&record.head),
+        head: head(&record.head, slept_ns),
         state: Some(TcpState::NewSynRecv),
         segment: Segment::SynAck,
         // By timer, or because the client repeated its SYN: the tracepoint does not say which.
@@ -211,12 +213,12 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
-fn retransmit(record: &abi::Retransmit, from_call: bool) -> Event {
+fn retransmit(record: &abi::Retransmit, slept_ns: u64, from_call: bool) -> Event {
     let known = record.known & abi::SEGMENT_KNOWN != 0;
     let state = TcpState::from_number(record.head.pre.state);
     let (reason, evidence) = reason(record, state);
     Event::Retransmit(Retransmit {
-        head: head(&record.head),
+        head: head(&record.head, slept_ns),
         state,
         segment: match state {
             _ if known => segment(record, state),

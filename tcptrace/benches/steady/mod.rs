@@ -107,8 +107,7 @@ impl Way {
             }
         });
         self.entries = entries;
-        let ledger = &mut self.ledger;
-        self.entries.drain(..).for_each(|entry| ledger.take_back(entry));
+        self.ledger.take_back(&mut self.entries);
     }
 
     /// As a run does that nobody may ask.

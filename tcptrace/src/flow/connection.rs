@@ -157,6 +157,16 @@ impl Flow {
         self.since_ns.max(self.met_ns).max(self.at_least_since_ns)
     }
 
+    /// Somebody opened it, or closed it.
+    pub fn acted(&mut self, owner: &Owner) {
+        let process = Some(Arc::clone(&owner.process));
+        if matches!(owner.source, Source::Connect | Source::Listen) {
+            (self.opened, self.opened_source) = (process, owner.source);
+        } else {
+            (self.closed, self.closed_source) = (process, owner.source);
+        }
+    }
+
     /// Enters a state.
     pub fn enter(&mut self, state: TcpState, now_ns: u64) {
         if let (Some(span), Some(slot)) = (self.span(now_ns), dwell_slot(self.state)) {

@@ -21,12 +21,15 @@ use sights::Dump;
 pub use sights::{Bound, Reconciled, least_age, running_ns};
 pub use told::Told;
 
-use crate::event::{Destroy, Ends, Event, Head, Retransmit, Segment, Task, TcpState, Transition};
+use crate::{
+    event::{Destroy, Ends, Event, Head, Retransmit, Segment, Task, TcpState, Transition},
+    sight::Kind,
+};
 use connection::Flow;
 use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
-use owner::{Process, Processes, Source};
+use owner::{Owner, Process, Processes, Source};
 use spare::Spare;
 use std::{collections::VecDeque, sync::Arc};
 use totals::Totals;
@@ -124,11 +127,17 @@ impl Ledger {
         }
     }
 
-    /// Takes an entry back that everybody has read: its memory is used again.
-    pub fn take_back(&mut self, entry: Entry) {
-        if let What::Close(closed) = entry.what {
-            self.spare.take_closed(closed);
+    /// Takes entries back that everybody has read, and leaves none: their memory is used again.
+    pub fn take_back(&mut self, entries: &mut Vec<Entry>) {
+        // Entries are large: only what is kept of them is moved, and something small is put in its place.
+        const KEPT: What =
+            What::State { state: TcpState::Close, kind: Kind::Full, in_state: None, left_ns: None };
+        for entry in entries.iter_mut().filter(|entry| matches!(entry.what, What::Close(_))) {
+            if let What::Close(closed) = std::mem::replace(&mut entry.what, KEPT) {
+                self.spare.take_closed(closed);
+            }
         }
+        entries.clear();
     }
 
     /// Judges the closes that have waited long enough at `now_ns`. To be called when every event before that time has
@@ -212,11 +221,15 @@ impl Ledger {
             let role = if event.new == TcpState::Listen { Role::Listen } else { Role::Active };
             self.insert(key, head, TcpState::Close, role, head.time_ns);
             if head.undecided {
+                let actor = self.actor(event);
                 if let Some(flow) = self.flows.get_mut(&key) {
                     flow.rare(&mut self.spare).first = Some(event.clone());
                     flow.enter(event.new, head.time_ns);
+                    actor.iter().for_each(|actor| flow.acted(actor));
                 }
-                self.take_task(key, event);
+                if let Some(actor) = actor {
+                    self.learn_listener(key, event, &actor.process);
+                }
                 self.wait_for_decision(key);
                 return;
             }
@@ -253,7 +266,7 @@ impl Ledger {
 
     /// A state change of a flow that exists.
     fn step(&mut self, key: u64, event: &Transition, out: &mut Vec<Entry>) {
-        let by = self.take_task(key, event);
+        let actor = self.actor(event);
         let head = &event.head;
         let repeated = if event.old == TcpState::SynRecv {
             self.requests.remove(&(head.netns, head.ends))
@@ -262,6 +275,7 @@ impl Ledger {
         };
         let Some(flow) = self.flows.get_mut(&key) else { return };
         flow.ends.complete(&head.ends);
+        actor.iter().for_each(|actor| flow.acted(actor));
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
         let known = flow.state == event.old || (child && flow.state == TcpState::NewSynRecv);
         if known && let Some(began_ns) = before(head, event.handshake_ns).or(repeated) {
@@ -293,6 +307,12 @@ impl Ledger {
         }
         self.totals.matrix[event.old.number() as usize][event.new.number() as usize] += 1;
         let (who, ends) = (who(flow), flow.ends);
+        let by = actor.map(|actor| actor.process);
+        if [event.old, event.new].contains(&TcpState::Listen)
+            && let Some(process) = &by
+        {
+            self.learn_listener(key, event, process);
+        }
         let connects = event.old == TcpState::SynSent && event.new != TcpState::Close;
         if child || connects {
             self.replaced(head.netns, &ends, head.time_ns, out);
@@ -317,38 +337,34 @@ impl Ledger {
         }
     }
 
-    /// Remembers the task of a transition that runs in the caller's context (docs/kernel.md), and says who it was.
-    fn take_task(&mut self, key: u64, event: &Transition) -> Option<Arc<Process>> {
+    /// Who made a transition that runs in the caller's context (docs/kernel.md).
+    fn actor(&mut self, event: &Transition) -> Option<Owner> {
         use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynSent};
         let task = event.task.as_ref()?;
-        let (opens, source) = match (event.old, event.new) {
-            (Close, SynSent) => (true, Source::Connect),
-            (Close, Listen) => (true, Source::Listen),
+        let source = match (event.old, event.new) {
+            (Close, SynSent) => Source::Connect,
+            (Close, Listen) => Source::Listen,
             // shutdown(SHUT_WR) leaves the receive side open; close() does not.
-            (Established, FinWait1) | (CloseWait, LastAck) if event.shutdown == 2 => {
-                (false, Source::Shutdown)
-            }
-            (Established, FinWait1) | (CloseWait, LastAck) | (Listen, Close) => (false, Source::Close),
-            (old, new) if old == new => (false, Source::Close),
+            (Established, FinWait1) | (CloseWait, LastAck) if event.shutdown == 2 => Source::Shutdown,
+            (Established, FinWait1) | (CloseWait, LastAck) | (Listen, Close) => Source::Close,
+            (old, new) if old == new => Source::Close,
             _ => return None,
         };
-        let process = self.process(task);
-        let flow = self.flows.get_mut(&key)?;
-        if opens {
-            (flow.opened, flow.opened_source) = (Some(Arc::clone(&process)), source);
-        } else {
-            (flow.closed, flow.closed_source) = (Some(Arc::clone(&process)), source);
-        }
+        Some(Owner { process: self.process(task), source })
+    }
+
+    /// Somebody begins to listen, or ends it.
+    fn learn_listener(&mut self, key: u64, event: &Transition, process: &Arc<Process>) {
+        let Some(flow) = self.flows.get(&key) else { return };
         let place = (event.head.netns, flow.ends.lport);
         match (event.old, event.new) {
-            (Close, Listen) => self.remember_listener(place, &process),
+            (TcpState::Close, TcpState::Listen) => self.remember_listener(place, process),
             // With SO_REUSEPORT another process may listen on.
-            (Listen, Close) if self.listeners.get(&place) == flow.opened.as_ref() => {
+            (TcpState::Listen, TcpState::Close) if self.listeners.get(&place) == flow.opened.as_ref() => {
                 self.listeners.remove(&place);
             }
             _ => {}
         }
-        Some(process)
     }
 
     fn remember_listener(&mut self, place: (u32, u16), process: &Arc<Process>) {

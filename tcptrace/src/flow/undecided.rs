@@ -21,7 +21,7 @@ impl Ledger {
 
     /// The flow showed up again with a complete event: its first one, held back until now, belongs to the output.
     pub(super) fn confirm(&mut self, key: u64, head: &Head, out: &mut Vec<Entry>) {
-        if head.undecided {
+        if head.undecided || self.undecided.is_empty() {
             return;
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };

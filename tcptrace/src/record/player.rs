@@ -117,7 +117,10 @@ impl Player {
 
     fn record(&mut self, bytes: &[u8], sink: &mut impl Sink) {
         // In a file it lies anywhere; the decoder reads it where the kernel would have put it.
-        self.aligned.resize(bytes.len().div_ceil(size_of::<u64>()), 0);
+        let words = bytes.len().div_ceil(size_of::<u64>());
+        if self.aligned.len() < words {
+            self.aligned.resize(words, 0);
+        }
         let copy = &mut self.aligned.as_mut_bytes()[..bytes.len()];
         copy.copy_from_slice(bytes);
         match self.decoder.decode(copy, self.slept_ns) {

@@ -147,11 +147,16 @@ impl Core {
         if self.entries.is_empty() {
             return Ok(Next::Continue);
         }
-        for entry in self.entries.drain(..) {
-            if sink.entry(&entry)? == Next::Enough {
-                return Ok(Next::Enough);
+        let mut next = Ok(Next::Continue);
+        for entry in &self.entries {
+            next = sink.entry(entry);
+            if !matches!(next, Ok(Next::Continue)) {
+                break;
             }
-            self.ledger.take_back(entry);
+        }
+        self.ledger.take_back(&mut self.entries);
+        if next? == Next::Enough {
+            return Ok(Next::Enough);
         }
         sink.handed_over().map(|()| Next::Continue)
     }

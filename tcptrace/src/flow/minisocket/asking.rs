@@ -79,11 +79,12 @@ impl Ledger {
         self.minisockets.due.first_ns()
     }
 
-    /// Not superseded by another plan.
-    fn is_due(&self, subject: Subject, due_ns: u64) -> bool {
+    /// Not superseded by another plan; it is none any more.
+    fn is_due(&mut self, subject: Subject, due_ns: u64) -> bool {
         match subject {
             Subject::Minisocket(number) => {
-                self.minisockets.known.get(&number).is_some_and(|m| m.ask_ns == due_ns)
+                let planned = self.minisockets.known.get_mut(&number).filter(|m| m.ask_ns == due_ns);
+                planned.map(|minisocket| minisocket.ask_ns = 0).is_some()
             }
             Subject::Flow(key) => self.flows.get(&key).is_some_and(|flow| {
                 let since_ns = flow.since_ns.max(flow.met_ns);

@@ -1,7 +1,7 @@
 //! What is to be looked at later, earliest first. Nearly all of it is due the same time after the event that asks for it, so it
 //! comes in order, and a queue will do; the heap has the rest.
 
-use super::Subject;
+use super::{Minisocket, Subject};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
@@ -40,26 +40,41 @@ impl Due {
         }
     }
 
+    /// A minisocket is to be asked for then, and not when it was planned before.
+    pub fn plan(&mut self, after: After, number: u64, minisocket: &mut Minisocket, time_ns: u64) {
+        if minisocket.ask_ns != time_ns {
+            minisocket.ask_ns = time_ns;
+            self.push(after, time_ns, Subject::Minisocket(number));
+        }
+    }
+
     /// When the first is due.
     pub fn first_ns(&self) -> Option<u64> {
-        self.first().map(|((due_ns, _), _)| due_ns)
+        self.first().map(|((due_ns, _), _)| *due_ns)
     }
 
     /// Takes the first, if it is due by then.
     pub fn pop_by(&mut self, now_ns: u64) -> Option<(u64, Subject)> {
-        let (item, place) = self.first().filter(|((due_ns, _), _)| *due_ns <= now_ns)?;
+        let (_, place) = self.first().filter(|((due_ns, _), _)| *due_ns <= now_ns)?;
         match self.queues.get_mut(place) {
-            Some(queue) => drop(queue.pop_front()),
-            None => drop(self.rest.pop()),
+            Some(queue) => queue.pop_front(),
+            None => self.rest.pop().map(|Reverse(item)| item),
         }
-        Some(item)
     }
 
-    fn first(&self) -> Option<((u64, Subject), usize)> {
-        let queued = self.queues.iter().map(|queue| queue.front().copied());
-        let rest = self.rest.peek().map(|Reverse(item)| *item);
-        let firsts = queued.chain([rest]).enumerate();
-        firsts.filter_map(|(place, first)| Some((first?, place))).min()
+    /// And in which queue it is.
+    fn first(&self) -> Option<(&(u64, Subject), usize)> {
+        let queued = self.queues.iter().map(VecDeque::front);
+        let rest = self.rest.peek().map(|Reverse(item)| item);
+        let mut first: Option<(&(u64, Subject), usize)> = None;
+        for (place, item) in queued.chain([rest]).enumerate() {
+            if let Some(item) = item
+                && first.is_none_or(|(before, _)| item.0 < before.0 || (item.0 == before.0 && item < before))
+            {
+                first = Some((item, place));
+            }
+        }
+        first
     }
 }
 

@@ -44,7 +44,7 @@ pub(in crate::flow) struct Minisocket {
     pub doubtful: bool,
     /// Its cookie may be another one than we know: see [`Beginning::nameless`].
     pub nameless: bool,
-    /// When to ask for it; earlier plans are void.
+    /// When to ask for it; other plans are void. 0: there is none.
     pub ask_ns: u64,
     /// Probes tell what becomes of it: nobody needs to be asked, unless its end was lost.
     pub probed: bool,
@@ -131,20 +131,15 @@ impl Minisockets {
     }
 
     pub fn plan(&mut self, number: u64, time_ns: u64) {
-        self.plan_after(After::Any, number, time_ns);
-    }
-
-    fn plan_after(&mut self, after: After, number: u64, time_ns: u64) {
         if let Some(minisocket) = self.known.get_mut(&number) {
-            minisocket.ask_ns = time_ns;
-            self.due.push(after, time_ns, Subject::Minisocket(number));
+            self.due.plan(After::Any, number, minisocket, time_ns);
         }
     }
 
     /// To be asked for when it should have ended.
     pub fn plan_end(&mut self, number: u64) {
-        if let Some(time_ns) = self.known.get(&number).map(Minisocket::last_call_ns) {
-            self.plan_after(After::Life, number, time_ns);
+        if let Some(minisocket) = self.known.get_mut(&number) {
+            self.due.plan(After::Life, number, minisocket, minisocket.last_call_ns());
         }
     }
 

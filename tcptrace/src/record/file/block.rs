@@ -122,15 +122,16 @@ impl Sealer {
 
 /// Unpacks what follows a header into `out`; `None`: it is not what was written.
 pub fn unpack(header: &BlockHeader, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.clear();
     if crc32fast::hash(payload) != header.payload_sum {
+        out.clear();
         return None;
     }
     if !header.packed {
+        out.clear();
         out.extend_from_slice(payload);
         return Some(());
     }
-    // Within MAX_UNPACKED: the header was checked.
+    // Within MAX_UNPACKED: the header was checked. What is in there is written over.
     out.resize(header.unpacked as usize, 0);
     let length = lz4_flex::block::decompress_into(payload, out).ok()?;
     (length == out.len()).then_some(())

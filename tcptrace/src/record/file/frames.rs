@@ -175,6 +175,10 @@ fn put_length(out: &mut Vec<u8>, mut length: usize) {
 
 /// A length, and where it ends.
 fn get_length(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    // Of most frames.
+    if let Some([byte @ ..0x80, ..]) = bytes.get(at..) {
+        return Some((usize::from(*byte), at + 1));
+    }
     let mut length = 0;
     for (index, byte) in bytes.get(at..)?.iter().take(FRAME_OVERHEAD - 1).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * index);
