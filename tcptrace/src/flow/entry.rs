@@ -68,9 +68,9 @@ pub enum What {
         known: Known,
     },
     /// A segment sent again.
-    Retransmit(Retransmit),
+    Retransmit(Box<Retransmit>),
     /// An RST.
-    Reset(Reset),
+    Reset(Box<Reset>),
     /// The end, judged.
     Close(Box<Closed>),
     /// A socket that was there before any event told of it.
@@ -152,4 +152,15 @@ pub struct Closed {
     pub retransmits: [u32; Segment::ALL.len()],
     /// Who closed it.
     pub closed_by: Option<Owner>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every event makes one or two of them, and each is moved: two lines of the cache.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 128, "{} bytes", size_of::<Entry>());
+    }
 }

@@ -66,7 +66,8 @@ impl Ledger {
         self.totals.reset(event.direction, event.reason.as_deref());
         let flow = key.and_then(|key| self.flows.get(&key));
         let who = flow.map_or_else(|| stranger(&event.head), who);
-        out.push(Entry { time_ns: event.head.time_ns, who, what: What::Reset(event) });
+        let time_ns = event.head.time_ns;
+        out.push(Entry { time_ns, who, what: What::Reset(self.spare.resets.boxed(event)) });
     }
 
     /// Keeps a close until what explains it must have come.
@@ -131,7 +132,8 @@ impl Ledger {
         }
         if let Some(reset) = rare.doubtful_reset.take() {
             self.totals.reset(reset.direction, reset.reason.as_deref());
-            out.push(Entry { time_ns: reset.head.time_ns, who: who(&flow), what: What::Reset(reset) });
+            let time_ns = reset.head.time_ns;
+            out.push(Entry { time_ns, who: who(&flow), what: What::Reset(self.spare.resets.boxed(reset)) });
         }
         let unseen = gone_ns.map(|time_ns| Closing {
             time_ns,
@@ -203,7 +205,7 @@ impl Ledger {
             closed_by,
         };
         self.spare.take_rare(boxed);
-        let closed = self.spare.closed(closed);
+        let closed = self.spare.closed.boxed(closed);
         out.push(Entry { time_ns: closing.time_ns, who: who(&flow), what: What::Close(closed) });
         if peer_told {
             self.peer_closed(flow.netns, &flow.ends, closing.time_ns, out);

@@ -132,9 +132,19 @@ impl Ledger {
         // Entries are large: only what is kept of them is moved, and something small is put in its place.
         const KEPT: What =
             What::State { state: TcpState::Close, kind: Kind::Full, in_state: None, left_ns: None };
-        for entry in entries.iter_mut().filter(|entry| matches!(entry.what, What::Close(_))) {
-            if let What::Close(closed) = std::mem::replace(&mut entry.what, KEPT) {
-                self.spare.take_closed(closed);
+        let boxed = |what: &What| matches!(what, What::Close(_) | What::Retransmit(_) | What::Reset(_));
+        for entry in entries.iter_mut().filter(|entry| boxed(&entry.what)) {
+            match std::mem::replace(&mut entry.what, KEPT) {
+                What::Close(mut closed) => {
+                    closed.closed_by = None;
+                    self.spare.closed.take(closed);
+                }
+                What::Retransmit(event) => self.spare.retransmits.take(event),
+                What::Reset(mut event) => {
+                    event.reason = None;
+                    self.spare.resets.take(event);
+                }
+                _ => {}
             }
         }
         entries.clear();
@@ -418,7 +428,8 @@ impl Ledger {
                 who = self::who(flow);
             }
         }
-        out.push(Entry { time_ns: head.time_ns, who, what: What::Retransmit(event.clone()) });
+        let what = What::Retransmit(self.spare.retransmits.boxed(event.clone()));
+        out.push(Entry { time_ns: head.time_ns, who, what });
     }
 
     fn destroy(&mut self, event: &Destroy, out: &mut Vec<Entry>) {

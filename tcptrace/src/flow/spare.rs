@@ -2,48 +2,58 @@
 //! is allocated.
 
 use super::{Closed, connection::Rare};
+use crate::event::{Reset, Retransmit};
 
 /// Boxes of a kind that are kept. More close at once only in bursts.
 const MOST: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Spare {
-    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-    rare: Vec<Box<Rare>>,
-    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-    closed: Vec<Box<Closed>>,
+    rare: Boxes<Rare>,
+    pub closed: Boxes<Closed>,
+    pub retransmits: Boxes<Retransmit>,
+    pub resets: Boxes<Reset>,
 }
 
 impl Spare {
     /// Room for the rare parts of a flow: nothing is in it.
     pub fn rare(&mut self) -> Box<Rare> {
-        self.rare.pop().unwrap_or_default()
+        self.rare.0.pop().unwrap_or_default()
     }
 
     /// A flow does not need this any more.
     pub fn take_rare(&mut self, mut rare: Box<Rare>) {
-        if self.rare.len() < MOST {
-            *rare = Rare::default();
-            self.rare.push(rare);
-        }
+        *rare = Rare::default();
+        self.rare.take(rare);
     }
+}
 
-    /// The end of a flow, in a box.
-    pub fn closed(&mut self, closed: Closed) -> Box<Closed> {
-        match self.closed.pop() {
+/// Boxes whose contents nobody wants any more.
+#[derive(Debug)]
+pub(super) struct Boxes<T>(#[expect(clippy::vec_box, reason = "the boxes are what is kept")] Vec<Box<T>>);
+
+impl<T> Default for Boxes<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Boxes<T> {
+    /// Puts this into one.
+    pub fn boxed(&mut self, value: T) -> Box<T> {
+        match self.0.pop() {
             Some(mut place) => {
-                *place = closed;
+                *place = value;
                 place
             }
-            None => Box::new(closed),
+            None => Box::new(value),
         }
     }
 
-    /// Everybody has read this.
-    pub fn take_closed(&mut self, mut closed: Box<Closed>) {
-        if self.closed.len() < MOST {
-            closed.closed_by = None;
-            self.closed.push(closed);
+    /// Everybody has read this. What it refers to is kept as long as the box is.
+    pub fn take(&mut self, read: Box<T>) {
+        if self.0.len() < MOST {
+            self.0.push(read);
         }
     }
 }

@@ -89,11 +89,11 @@ prop_compose! {
         err in option::of(-200..1_i32),
     ) -> What {
         let (segments, stalled, backoff, from_call) = numbers;
-        What::Retransmit(Retransmit {
+        What::Retransmit(Box::new(Retransmit {
             head: head(), state, segment, reason, evidence: "timer", tcp_flags, sequence, segments, err, stalled, backoff,
             handshake_ns: None,
             from_call,
-        })
+        }))
     }
 }
 
@@ -106,7 +106,7 @@ prop_compose! {
         answers in option::of(any::<u8>()),
     ) -> What {
         let reason = reason.map(Into::into);
-        What::Reset(Reset { head: head(), direction, reason, carrier, state, dead: None, answers })
+        What::Reset(Box::new(Reset { head: head(), direction, reason, carrier, state, dead: None, answers }))
     }
 }
 

@@ -125,7 +125,7 @@ fn an_hour_of_events_that_nobody_asks_for_takes_no_more_room() {
 fn places_beyond_the_limit_are_counted_as_one() {
     let mut history = History::default();
     for port in 1..=2000_u16 {
-        let mut reset = entry(NOW_NS, What::Reset(unheard()));
+        let mut reset = entry(NOW_NS, What::Reset(Box::new(unheard())));
         reset.who.ends.lport = port;
         history.take(&reset);
     }

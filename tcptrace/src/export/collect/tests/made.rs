@@ -69,7 +69,7 @@ pub fn resend(time_ns: u64, who: Who, segment: Segment, reason: Reason, segments
         handshake_ns: None,
         from_call: false,
     };
-    Entry { time_ns, who, what: What::Retransmit(event) }
+    Entry { time_ns, who, what: What::Retransmit(Box::new(event)) }
 }
 
 pub fn reset(time_ns: u64, who: Who, direction: Direction, reason: Option<&str>) -> Entry {
@@ -82,7 +82,7 @@ pub fn reset(time_ns: u64, who: Who, direction: Direction, reason: Option<&str>)
         dead: None,
         answers: None,
     };
-    Entry { time_ns, who, what: What::Reset(event) }
+    Entry { time_ns, who, what: What::Reset(Box::new(event)) }
 }
 
 pub fn close(time_ns: u64, who: Who, old: TcpState, cause: Cause, continues_as: Option<TcpState>) -> Entry {
