@@ -71,8 +71,8 @@ fn text<'a>(kept: &'a mut [Option<Text>], process: &Arc<Process>) -> &'a mut Tex
         begins: Vec::new(),
         ends: Vec::new(),
     });
-    // The ledger has one copy of each process; where another is the same, it is only written again.
-    if text.begins.is_empty() || !Arc::ptr_eq(&text.process, process) {
+    // Whoever holds a listener that is older than the trace is a copy of its own, and no other process.
+    if text.begins.is_empty() || text.process != *process {
         text.process = Arc::clone(process);
         text.begins.clear();
         text.ends.clear();
