@@ -5,7 +5,7 @@ use super::{
     owner::{Owner, Process, Source},
     spare::Spare,
 };
-use crate::event::{Bits, Ends, LastNumbers, Segment, TcpState, Transition};
+use crate::event::{Bits, Ends, LastNumbers, Reset, Segment, TcpState, Transition};
 use std::sync::Arc;
 
 /// Identity of a flow.
@@ -93,7 +93,7 @@ pub(super) struct Flow {
     pub rare: Option<Box<Rare>>,
 }
 
-/// What few flows have.
+/// What few flows have, and for a moment each that closes: what hardly any of those has is boxed in turn.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Segments sent again, by [`Segment`].
@@ -107,9 +107,9 @@ pub(super) struct Rare {
     /// A close that waits for what may explain it.
     pub closing: Option<Closing>,
     /// The first event, while the filter is undecided about it.
-    pub first: Option<Transition>,
+    pub first: Option<Box<Transition>>,
     /// An RST that may not have been one, until the next events tell.
-    pub doubtful_reset: Option<crate::event::Reset>,
+    pub doubtful_reset: Option<Box<Reset>>,
 }
 
 /// A close that waits.
@@ -223,5 +223,6 @@ mod tests {
         let slot = 2 * size_of::<u64>(); // of the hash index, at its usual load
         let bytes = size_of::<Flow>() + links_and_key + slot;
         assert!(bytes <= 256, "{bytes} bytes a flow");
+        assert!(size_of::<Rare>() <= 256, "{} bytes", size_of::<Rare>());
     }
 }

@@ -22,10 +22,11 @@ impl Ledger {
                 self.ensure(key, head, event.state.unwrap_or(TcpState::Established));
             }
         }
+        let boxed = self.spare.resets.boxed(event.clone());
         // A minisocket's RST is no evidence of why the socket before it ended, though they share the cookie.
         if matches!(event.carrier, Carrier::TimeWait) {
             self.doubt_minisocket(head.netns, &head.ends, head.time_ns);
-            return self.say_reset(event.clone(), Some(key), out);
+            return self.say_reset(boxed, Some(key), out);
         }
         if event.direction == Direction::Sent {
             let mut ends = head.ends;
@@ -36,7 +37,7 @@ impl Ledger {
         }
         // A request's reset is its flow's too, if we know it.
         let Some(flow) = self.flows.get_mut(&key).filter(|_| own || head.cookie != 0) else {
-            return self.say_reset(event.clone(), None, out);
+            return self.say_reset(boxed, None, out);
         };
         flow.ends.complete(&head.ends);
         let orphan = event.dead == Some(true);
@@ -56,18 +57,18 @@ impl Ledger {
             }
         }
         if doubtful {
-            flow.rare(&mut self.spare).doubtful_reset = Some(event.clone());
+            flow.rare(&mut self.spare).doubtful_reset = Some(boxed);
         } else {
-            self.say_reset(event.clone(), Some(key), out);
+            self.say_reset(boxed, Some(key), out);
         }
     }
 
-    fn say_reset(&mut self, event: Reset, key: Option<u64>, out: &mut Vec<Entry>) {
+    fn say_reset(&mut self, event: Box<Reset>, key: Option<u64>, out: &mut Vec<Entry>) {
         self.totals.reset(event.direction, event.reason.as_deref());
         let flow = key.and_then(|key| self.flows.get(&key));
         let who = flow.map_or_else(|| stranger(&event.head), who);
         let time_ns = event.head.time_ns;
-        out.push(Entry { time_ns, who, what: What::Reset(self.spare.resets.boxed(event)) });
+        out.push(Entry { time_ns, who, what: What::Reset(event) });
     }
 
     /// Keeps a close until what explains it must have come.
@@ -133,7 +134,7 @@ impl Ledger {
         if let Some(reset) = rare.doubtful_reset.take() {
             self.totals.reset(reset.direction, reset.reason.as_deref());
             let time_ns = reset.head.time_ns;
-            out.push(Entry { time_ns, who: who(&flow), what: What::Reset(self.spare.resets.boxed(reset)) });
+            out.push(Entry { time_ns, who: who(&flow), what: What::Reset(reset) });
         }
         let unseen = gone_ns.map(|time_ns| Closing {
             time_ns,

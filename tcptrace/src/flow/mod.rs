@@ -232,8 +232,9 @@ impl Ledger {
             self.insert(key, head, TcpState::Close, role, head.time_ns);
             if head.undecided {
                 let actor = self.actor(event);
+                let first = self.spare.firsts.boxed(event.clone());
                 if let Some(flow) = self.flows.get_mut(&key) {
-                    flow.rare(&mut self.spare).first = Some(event.clone());
+                    flow.rare(&mut self.spare).first = Some(first);
                     flow.enter(event.new, head.time_ns);
                     actor.iter().for_each(|actor| flow.acted(actor));
                 }

@@ -2,7 +2,7 @@
 //! is allocated.
 
 use super::{Closed, connection::Rare};
-use crate::event::{Reset, Retransmit};
+use crate::event::{Reset, Retransmit, Transition};
 
 /// Boxes of a kind that are kept. More close at once only in bursts.
 const MOST: usize = 1024;
@@ -13,6 +13,7 @@ pub(super) struct Spare {
     pub closed: Boxes<Closed>,
     pub retransmits: Boxes<Retransmit>,
     pub resets: Boxes<Reset>,
+    pub firsts: Boxes<Transition>,
 }
 
 impl Spare {
@@ -30,7 +31,7 @@ impl Spare {
 
 /// Boxes whose contents nobody wants any more.
 #[derive(Debug)]
-pub(super) struct Boxes<T>(#[expect(clippy::vec_box, reason = "the boxes are what is kept")] Vec<Box<T>>);
+pub(super) struct Boxes<T>(Vec<Box<T>>);
 
 impl<T> Default for Boxes<T> {
     fn default() -> Self {

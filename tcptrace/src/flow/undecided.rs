@@ -44,6 +44,7 @@ impl Ledger {
                 known: super::Known::Event,
             },
         });
+        self.spare.firsts.take(first);
     }
 
     pub(super) fn count_late(&mut self, first: &Transition) {
