@@ -36,18 +36,25 @@ const FAST_FLOWS: u64 = 100_000;
 /// How long one replay may take.
 const MOST: Duration = Duration::from_secs(300);
 /// What is done with the events.
-const VIEWS: [(&str, &[&str]); 5] = [
-    ("decode and fold only (watch --summary)", &["watch", "--summary"]),
-    ("watch", &["watch"]),
-    ("watch --format json", &["watch", "--format", "json"]),
-    ("hist", &["hist"]),
-    ("hist --by peer", &["hist", "--by", "peer"]),
+const VIEWS: [(&str, &[&str]); 6] = [
+    ("read and decode only (`watch --summary --port 1`)", &["watch", "--summary", "--port", "1"]),
+    ("and fold (`watch --summary`)", &["watch", "--summary"]),
+    ("`watch`", &["watch"]),
+    ("`watch --format json`", &["watch", "--format", "json"]),
+    ("`hist`", &["hist"]),
+    ("`hist --by peer`", &["hist", "--by", "peer"]),
 ];
+/// Of them: nothing passes the filter;
+const DECODE: usize = 0;
+/// nothing is shown;
+const FOLD: usize = 1;
+/// and what is shown as lines.
+const LINES: std::ops::RangeInclusive<usize> = 2..=3;
 /// Bytes of a flow (design).
 const FLOW: f64 = 256.0;
 /// Events a second on one core, text and JSON likewise.
 const RATE: f64 = 1e6;
-/// Events a second on one core, decoded and folded (design).
+/// Events a second on one core, replayed or folded (design).
 const FOLDED: f64 = 5e6;
 
 /// Options of `cargo xtask bench replay`.
@@ -78,12 +85,29 @@ struct Crowd {
     lines: u64,
     /// By view, in their order.
     runs: [Vec<Took>; VIEWS.len()],
+    /// Of a recording that ends when all of them are open: folded.
+    openings: Vec<Took>,
 }
 
 impl Crowd {
     /// Microseconds of CPU time for an event.
     fn cost(&self, view: usize) -> Result<Spread> {
         Spread::of(self.runs[view].iter().map(|took| took.cpu.as_secs_f64() * 1e6 / self.events as f64))
+    }
+
+    /// Likewise, to fold one.
+    fn fold(&self) -> Result<Spread> {
+        let both = self.runs[FOLD].iter().zip(&self.runs[DECODE]);
+        Spread::of(both.map(|(fold, decode)| each(fold, decode, self.events)))
+    }
+
+    /// To read, decode and fold one that opens a connection, and one of those after.
+    fn opening_and_later(&self) -> Result<[Spread; 2]> {
+        let opening = 2 * self.flows;
+        let openings = self.openings.iter().map(|took| took.cpu.as_secs_f64() * 1e6 / opening as f64);
+        let both = self.runs[FOLD].iter().zip(&self.openings);
+        let later = both.map(|(all, first)| each(all, first, self.events - opening));
+        Ok([Spread::of(openings)?, Spread::of(later)?])
     }
 
     /// What is wrong with it: a view that shows nothing costs nothing.
@@ -95,6 +119,11 @@ impl Crowd {
     fn peak(&self, view: usize) -> Result<Spread> {
         Spread::of(self.runs[view].iter().map(|took| took.peak as f64))
     }
+}
+
+/// Microseconds of each event that one took and the other did not.
+fn each(more: &Took, less: &Took, events: u64) -> f64 {
+    (more.cpu.as_secs_f64() - less.cpu.as_secs_f64()) * 1e6 / events as f64
 }
 
 /// Measures and writes.
@@ -137,28 +166,45 @@ impl Drop for Recording {
 
 fn measure(subject: &Subject, generator: &Path, flows: u64, rate: u64, rounds: u32) -> Result<Crowd> {
     eprintln!("{} connections, {} a second", number(flows as f64, 0), number(rate as f64, 0));
-    let name = format!("tcptrace-crowd-{}-{flows}-{rate}.tct", std::process::id());
-    let recording = Recording(std::env::temp_dir().join(name));
-    let mut command = subject.tools.command(generator);
     // Two events open one.
-    let events = flows * 2 + MORE_EVENTS;
-    command.args([&flows.to_string(), &events.to_string(), PEERS, &rate.to_string()]).arg(&recording.0);
-    let events = output_of(&mut command)?.trim().parse().context("the recording has no events")?;
+    let (opening, _) = record(subject, generator, flows, rate, flows * 2)?;
+    let (recording, events) = record(subject, generator, flows, rate, flows * 2 + MORE_EVENTS)?;
     let bytes = fs::metadata(&recording.0)?.len();
     let lines = lines(subject, &recording.0)?;
-    let mut crowd = Crowd { flows, rate, events, bytes, lines, runs: Default::default() };
+    let (runs, openings) = Default::default();
+    let mut crowd = Crowd { flows, rate, events, bytes, lines, runs, openings };
     for round in 0..rounds as usize {
         eprintln!("  round {} of {rounds}", round + 1);
         // Each round begins with another one, so that nobody always follows the same.
         for index in 0..VIEWS.len() {
             let view = (round + index) % VIEWS.len();
-            let mut command = subject.tools.command(&subject.program);
-            command.args(VIEWS[view].1).arg("--from").arg(&recording.0);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            crowd.runs[view].push(timed::run(&mut command, None, MOST)?);
+            crowd.runs[view].push(replay(subject, VIEWS[view].1, &recording.0)?);
         }
+        crowd.openings.push(replay(subject, VIEWS[FOLD].1, &opening.0)?);
     }
     Ok(crowd)
+}
+
+fn record(
+    subject: &Subject,
+    generator: &Path,
+    flows: u64,
+    rate: u64,
+    events: u64,
+) -> Result<(Recording, u64)> {
+    let name = format!("tcptrace-crowd-{}-{flows}-{rate}-{events}.tct", std::process::id());
+    let recording = Recording(std::env::temp_dir().join(name));
+    let mut command = subject.tools.command(generator);
+    command.args([&flows.to_string(), &events.to_string(), PEERS, &rate.to_string()]).arg(&recording.0);
+    let events = output_of(&mut command)?.trim().parse().context("the recording has no events")?;
+    Ok((recording, events))
+}
+
+fn replay(subject: &Subject, view: &[&str], recording: &Path) -> Result<Took> {
+    let mut command = subject.tools.command(&subject.program);
+    command.args(view).arg("--from").arg(recording);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    timed::run(&mut command, None, MOST)
 }
 
 fn lines(subject: &Subject, recording: &Path) -> Result<u64> {
@@ -207,6 +253,7 @@ fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd], fast: &
             );
         }
     }
+    growth(&mut page, crowds)?;
     rates(&mut page, fast)?;
     for crowd in crowds {
         let each = crowd.bytes as f64 / crowd.events as f64;
@@ -220,6 +267,23 @@ fn page(subject: &Subject, command: &str, rounds: u32, crowds: &[Crowd], fast: &
         "\n\n`stuck` and `stat` look at lists of sockets, which these recordings do not have: [snapshot.md](snapshot.md).\n",
     );
     Ok(page)
+}
+
+fn growth(page: &mut String, crowds: &[Crowd]) -> Result<()> {
+    table(
+        page,
+        "As flows grow",
+        &["connections open", "to open them, a million events", "later, a million events"],
+    );
+    for crowd in crowds {
+        let [opening, later] = crowd.opening_and_later()?;
+        row(page, &[&number(crowd.flows as f64, 0), &opening.show(2, "s"), &later.show(2, "s")]);
+    }
+    page.push_str(
+        "\nRead, decoded and folded. To open a connection takes memory that nobody has used before; later ones take the \
+         place of those that end.\n",
+    );
+    Ok(())
 }
 
 fn rates(page: &mut String, fast: &Crowd) -> Result<()> {
@@ -249,36 +313,37 @@ fn rates(page: &mut String, fast: &Crowd) -> Result<()> {
 
 fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let folded = 1e6 / many.cost(0)?.median;
-    rows.push(Row {
-        what: "events decoded and folded, a second, one core".to_owned(),
-        measured: number(folded, 0),
-        target: format!("≥ {}", number(FOLDED, 0)),
-        reached: folded >= FOLDED,
-    });
-    let slowest = (1..3).map(|view| many.cost(view)).collect::<Result<Vec<_>>>()?;
-    let slowest = slowest.iter().map(|cost| 1e6 / cost.median).fold(f64::INFINITY, f64::min);
-    rows.push(Row {
-        what: "events to lines, a second, one core".to_owned(),
-        measured: number(slowest, 0),
-        target: format!("≥ {}", number(RATE, 0)),
-        reached: slowest >= RATE,
-    });
+    let open = |crowd: &Crowd| format!("{} connections open", number(crowd.flows as f64, 0));
+    let mut rate = |what: String, cost: f64, target: f64| {
+        let measured = 1e6 / cost;
+        rows.push(Row {
+            what,
+            measured: number(measured, 0),
+            target: format!("≥ {}", number(target, 0)),
+            reached: measured >= target,
+        });
+    };
+    let fold = few.fold()?.median;
+    rate(format!("events folded a second, one core, {}", open(few)), fold, FOLDED);
+    for crowd in [few, many] {
+        let cost = crowd.cost(FOLD)?.median;
+        rate(format!("and read, unpacked and decoded, {}", open(crowd)), cost, FOLDED);
+    }
+    let lines = LINES.map(|view| many.cost(view)).collect::<Result<Vec<_>>>()?;
+    let slowest = lines.iter().map(|cost| cost.median).fold(0.0, f64::max);
+    rate(format!("events to lines a second, one core, {}", open(many)), slowest, RATE);
     if many.flows > few.flows {
-        let flow = (many.peak(0)?.median - few.peak(0)?.median) / (many.flows - few.flows) as f64;
+        let flow = (many.peak(FOLD)?.median - few.peak(FOLD)?.median) / (many.flows - few.flows) as f64;
         rows.push(Row {
             what: "memory of the ledger, a flow".to_owned(),
             measured: format!("{} B", number(flow, 0)),
             target: format!("≤ {} B", number(FLOW, 0)),
             reached: flow <= FLOW,
         });
-        let ratio = many.cost(0)?.median / few.cost(0)?.median;
+        let [few, many] = [few, many].map(Crowd::opening_and_later);
+        let ratio = many?[1].median / few?[1].median;
         rows.push(Row {
-            what: format!(
-                "an event among {} flows, beside one among {}",
-                number(many.flows as f64, 0),
-                number(few.flows as f64, 0)
-            ),
+            what: "an event among the most connections, beside one among the fewest".to_owned(),
             measured: format!("{ratio:.2} ×"),
             target: "flat".to_owned(),
             reached: ratio <= 1.5,
