@@ -11,14 +11,33 @@ pub struct Row {
     /// In words.
     pub target: String,
     /// By the median.
-    pub reached: bool,
+    pub reached: Reached,
+}
+
+/// Whether a target was reached.
+#[derive(Clone, Copy)]
+pub enum Reached {
+    Yes,
+    No,
+    /// The rounds differ by more than what is to be judged.
+    Unclear,
+}
+
+impl From<bool> for Reached {
+    fn from(reached: bool) -> Self {
+        if reached { Self::Yes } else { Self::No }
+    }
 }
 
 /// What was to be reached, beside what was.
 pub fn verdict(page: &mut String, rows: &[Row]) {
     table(page, "Verdict", &["what", "measured", "target", "reached?"]);
     for entry in rows {
-        let reached = if entry.reached { "yes" } else { "**no**" };
+        let reached = match entry.reached {
+            Reached::Yes => "yes",
+            Reached::No => "**no**",
+            Reached::Unclear => "cannot be told: the rounds differ by more",
+        };
         row(page, &[&entry.what, &entry.measured, &entry.target, reached]);
     }
 }

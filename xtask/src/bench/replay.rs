@@ -320,7 +320,7 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
             what,
             measured: number(measured, 0),
             target: format!("≥ {}", number(target, 0)),
-            reached: measured >= target,
+            reached: (measured >= target).into(),
         });
     };
     let fold = few.fold()?.median;
@@ -338,7 +338,7 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
             what: "memory of the ledger, a flow".to_owned(),
             measured: format!("{} B", number(flow, 0)),
             target: format!("≤ {} B", number(FLOW, 0)),
-            reached: flow <= FLOW,
+            reached: (flow <= FLOW).into(),
         });
         let [few, many] = [few, many].map(Crowd::opening_and_later);
         let ratio = many?[1].median / few?[1].median;
@@ -346,7 +346,7 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
             what: "an event among the most connections, beside one among the fewest".to_owned(),
             measured: format!("{ratio:.2} ×"),
             target: "flat".to_owned(),
-            reached: ratio <= 1.5,
+            reached: (ratio <= 1.5).into(),
         });
     }
     Ok(rows)
