@@ -368,6 +368,9 @@ impl Ledger {
     fn learn_listener(&mut self, key: u64, event: &Transition, process: &Arc<Process>) {
         let Some(flow) = self.flows.get(&key) else { return };
         let place = (event.head.netns, flow.ends.lport);
+        if place.1 == 0 {
+            return; // listen() without bind(): the kernel picks the port after this event
+        }
         match (event.old, event.new) {
             (TcpState::Close, TcpState::Listen) => self.remember_listener(place, process),
             // With SO_REUSEPORT another process may listen on.

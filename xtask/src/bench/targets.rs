@@ -87,11 +87,13 @@ pub fn rows(measured: &Measured) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Two percent are to be judged: rounds that differ by more than twice that, on both sides of the target, do not tell.
+/// Two percent are to be judged: rounds that differ by more than twice that, on both sides of the target and not far from
+/// it, do not tell.
 fn kept_enough(percent: &Spread) -> Reached {
     let target = KEPT * 100.0;
-    let noisy = percent.max - percent.min > 2.0 * (100.0 - target);
-    if noisy && percent.min < target && percent.max >= target {
+    let range = percent.max - percent.min;
+    let near = (percent.median - target).abs() < range / 2.0;
+    if near && range > 2.0 * (100.0 - target) && percent.min < target && percent.max >= target {
         Reached::Unclear
     } else {
         (percent.median >= target).into()
@@ -108,6 +110,7 @@ mod tests {
         assert!(matches!(kept_enough(&spread(86.4, 101.0, 110.7)), Reached::Unclear));
         assert!(matches!(kept_enough(&spread(97.5, 98.1, 99.0)), Reached::Yes));
         assert!(matches!(kept_enough(&spread(92.0, 93.7, 95.1)), Reached::No));
+        assert!(matches!(kept_enough(&spread(90.0, 92.0, 98.1)), Reached::No));
         assert!(matches!(kept_enough(&spread(99.0, 101.0, 108.0)), Reached::Yes));
     }
 }
