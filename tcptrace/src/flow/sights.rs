@@ -344,7 +344,11 @@ impl Ledger {
         if flow.known_ns() >= taken.from_ns || flow.closing().is_some() || flow.is_undecided() {
             return;
         }
-        if flow.state != TcpState::NewSynRecv {
+        let request = flow.state == TcpState::NewSynRecv;
+        if request && self.unpromoted.iter().any(|(_, ended)| *ended == key) {
+            return; // a probe told its end, to the nanosecond: that is said once it is no child's
+        }
+        if !request {
             self.reconciled.vanished += 1;
             self.totals.vanished += 1;
         }

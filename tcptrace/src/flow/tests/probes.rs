@@ -1,7 +1,10 @@
 //! What the ledger makes of function probes: minisockets and requests without questions, and who accepted.
 
 use super::*;
-use crate::event::{Accept, Object, Step};
+use crate::{
+    event::{Accept, Object, Step},
+    sight::Taken,
+};
 
 const S1: u64 = 1_000 * MS;
 /// The kernel's jiffies a second, in these tests.
@@ -197,6 +200,20 @@ fn a_request_that_ends_without_a_child_is_gone() {
     assert_eq!((span.ns, span.exact), (64 * S1 - 10 * MS, true));
     assert_eq!(closes(&out), [(Cause::HalfOpenGone, None)]);
     assert_eq!((ledger.len(), ledger.totals().vanished), (0, 0));
+}
+
+/// A dump has shown it, so it is asked for, too, at the time when its last timer expires.
+#[test]
+fn the_probe_says_when_a_request_ended_whatever_is_answered_meanwhile() {
+    let mut ledger = probed();
+    let mut out = fold(&mut ledger, [object(Step::Begins, S::NewSynRecv, 7, 10 * MS, 0)]);
+    out.extend(fold(&mut ledger, [object(Step::Ends, S::NewSynRecv, 7, 3 * S1, 0)]));
+    let answered_ns = 3 * S1 + 5 * MS;
+    out.clear();
+    ledger.absent(7, Taken { from_ns: answered_ns, to_ns: answered_ns }, &mut out);
+    out.extend(settled(&mut ledger));
+    assert_eq!(told(&out), [(S::NewSynRecv, S::Close, Known::Probe, 3_000)]);
+    assert_eq!(closes(&out), [(Cause::HalfOpenGone, None)]);
 }
 
 /// The hooks are detached one by one: at the end the child's events may be missing.
