@@ -118,7 +118,7 @@ fn an_end_that_was_lost_is_asked_for_in_the_end() {
     let (mut asked, mut out) = (Vec::new(), Vec::new());
     ledger.questions(70 * S1, 100, &mut asked);
     assert_eq!(asked.len(), 1);
-    let taken = crate::sight::Taken { from_ns: 70 * S1, to_ns: 70 * S1 + MS };
+    let taken = Taken { from_ns: 70 * S1, to_ns: 70 * S1 + MS };
     ledger.answer(&asked[0], None, taken, &mut out);
     assert_eq!(told(&out), [(S::TimeWait, S::Close, Known::Seen, 70_000)]);
     assert_eq!(ledger.len(), 0);
