@@ -48,8 +48,10 @@ const VIEWS: [(&str, &[&str]); 6] = [
 const DECODE: usize = 0;
 /// nothing is shown;
 const FOLD: usize = 1;
-/// and what is shown as lines.
-const LINES: std::ops::RangeInclusive<usize> = 2..=3;
+/// a line for each event, as text
+const TEXT: usize = 2;
+/// and as JSON.
+const JSON: usize = 3;
 /// So much more may an event cost among many connections: caches are as large as they are.
 const FLAT: f64 = 1.5;
 /// Bytes of a flow (design).
@@ -183,9 +185,9 @@ fn measure(subject: &Subject, generator: &Path, flows: u64, rate: u64, rounds: u
         // Each round begins with another one, so that nobody always follows the same.
         for index in 0..VIEWS.len() {
             let view = (round + index) % VIEWS.len();
-            crowd.runs[view].push(replay(subject, VIEWS[view].1, &recording.0)?);
+            crowd.runs[view].push(replay(subject, VIEWS[view].1, &recording.0, Stdio::null())?);
         }
-        crowd.openings.push(replay(subject, VIEWS[FOLD].1, &opening.0)?);
+        crowd.openings.push(replay(subject, VIEWS[FOLD].1, &opening.0, Stdio::null())?);
     }
     Ok(crowd)
 }
@@ -205,19 +207,16 @@ fn record(
     Ok((recording, events))
 }
 
-fn replay(subject: &Subject, view: &[&str], recording: &Path) -> Result<Took> {
+fn replay(subject: &Subject, view: &[&str], recording: &Path, to: impl Into<Stdio>) -> Result<Took> {
     let mut command = subject.tools.command(&subject.program);
     command.args(view).arg("--from").arg(recording);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(to).stderr(Stdio::null());
     timed::run(&mut command, None, MOST)
 }
 
 fn lines(subject: &Subject, recording: &Path) -> Result<u64> {
     let out = Output::new()?;
-    let mut command = subject.tools.command(&subject.program);
-    command.args(["watch", "--format", "json", "--from"]).arg(recording);
-    command.stdin(Stdio::null()).stdout(out.for_child()?).stderr(Stdio::null());
-    timed::run(&mut command, None, MOST)?;
+    replay(subject, VIEWS[JSON].1, recording, out.for_child()?)?;
     out.lines()
 }
 
@@ -340,8 +339,7 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
         let cost = crowd.cost(FOLD)?.median;
         rate(format!("events read, decoded and folded a second, one core, {}", open(crowd)), cost, FOLDED);
     }
-    let lines = LINES.map(|view| many.cost(view)).collect::<Result<Vec<_>>>()?;
-    let slowest = lines.iter().map(|cost| cost.median).fold(0.0, f64::max);
+    let slowest = f64::max(many.cost(TEXT)?.median, many.cost(JSON)?.median);
     rate(format!("events to lines a second, one core, {}", open(many)), slowest, RATE);
     if let Some(many) = more {
         let flow = (many.peak(FOLD)?.median - few.peak(FOLD)?.median) / (many.flows - few.flows) as f64;
