@@ -16,6 +16,15 @@ pub struct Process {
     pub comm: Box<str>,
 }
 
+/// A command name as a record has it; what is longer is cut.
+pub fn comm_words(name: &str) -> [u64; 2] {
+    let mut words = [0; 2];
+    let bytes = words.as_mut_bytes();
+    let len = name.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    words
+}
+
 /// The command name in a record: in memory order, zero padded.
 pub fn comm(words: &[u64; 2]) -> Box<str> {
     let bytes = words.as_bytes().split(|byte| *byte == 0).next().unwrap_or_default();

@@ -126,7 +126,7 @@ struct Names {
 const MAX_NAMES: usize = 4096;
 
 impl Containers for Names {
-    fn of(&mut self, process: &Arc<Process>) -> Option<Arc<str>> {
+    fn of(&mut self, process: &Process) -> Option<Arc<str>> {
         let place = self.places.of_owner(process)?;
         if let Some(name) = self.known.get(place.name()) {
             return Some(Arc::clone(name));

@@ -100,7 +100,7 @@ fn fill(diag: SockDiag, holders: Option<&Holders>, taken: &mut Snapshot) -> anyh
         lap(&mut taken.wait);
         let Some(when) = when else { break };
         for sight in &batch {
-            let holder = holders.and_then(|holders| holders.get(sight.inode)).map(|holder| &holder.process);
+            let holder = holders.and_then(|holders| holders.get(sight.inode)).map(|holder| &*holder.process);
             taken.owned += u64::from(holder.is_some());
             ledger.sight(sight, when, holder, &mut entries);
         }

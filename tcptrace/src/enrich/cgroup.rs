@@ -40,7 +40,7 @@ struct Remembered {
     mount: Option<PathBuf>,
     by_id: LruCache<u64, Arc<Place>>,
     /// By pid; with the process, because pids are used again.
-    by_process: LruCache<u32, (Arc<Process>, Option<Arc<Place>>)>,
+    by_process: LruCache<u32, (Process, Option<Arc<Place>>)>,
     walked: Option<Instant>,
     every: Duration,
     /// Of another time or machine: nothing is looked up.
@@ -76,7 +76,7 @@ impl Places {
     }
 
     /// Where this process was when it was first asked for: cheap enough for every line of output.
-    pub fn of_owner(&self, process: &Arc<Process>) -> Option<Arc<Place>> {
+    pub fn of_owner(&self, process: &Process) -> Option<Arc<Place>> {
         self.remembered().of_owner(process)
     }
 
@@ -99,7 +99,7 @@ impl Places {
     /// Tells where a process was.
     pub fn learn_process(&self, process: Process, path: Option<&str>) {
         let place = path.map(|path| Arc::new(Place::parse(path)));
-        self.remembered().by_process.insert(process.pid, (Arc::new(process), place));
+        self.remembered().by_process.insert(process.pid, (process, place));
         self.0.told.fetch_add(1, Ordering::Release);
     }
 
@@ -110,14 +110,14 @@ impl Places {
 }
 
 impl Remembered {
-    fn of_owner(&mut self, process: &Arc<Process>) -> Option<Arc<Place>> {
+    fn of_owner(&mut self, process: &Process) -> Option<Arc<Place>> {
         if let Some((known, place)) = self.by_process.get(&process.pid)
             && known == process
         {
             return place.clone();
         }
         let place = self.find(process);
-        self.by_process.insert(process.pid, (Arc::clone(process), place.clone()));
+        self.by_process.insert(process.pid, (process.clone(), place.clone()));
         place
     }
 
@@ -125,7 +125,7 @@ impl Remembered {
         // Nobody can be asked now: it is where it was.
         if self.recorded
             && let Some((known, place)) = self.by_process.get(&process.pid)
-            && **known == *process
+            && known == process
         {
             return place.clone();
         }

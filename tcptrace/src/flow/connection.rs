@@ -6,7 +6,7 @@ use super::{
     spare::Spare,
 };
 use crate::event::{Bits, Ends, LastNumbers, Reset, Segment, TcpState, Transition};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Identity of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,8 +84,8 @@ pub(super) struct Flow {
     /// Since when it is known to be in `state` where `since_ns` is not; 0: not at all.
     pub at_least_since_ns: u64,
     pub dwell_ns: [u64; DWELL_STATES.len()],
-    pub opened: Option<Arc<Process>>,
-    pub closed: Option<Arc<Process>>,
+    pub opened: Option<Rc<Process>>,
+    pub closed: Option<Rc<Process>>,
     /// The last dump it was seen in.
     pub round: u32,
     /// When it was met or corrected by a dump; 0: never.
@@ -122,7 +122,7 @@ pub(super) struct Closing {
     pub numbers: LastNumbers,
     pub sent_after: Option<SentReset>,
     /// The current task; the closer only if the cause says so.
-    pub task: Option<Arc<Process>>,
+    pub task: Option<Rc<Process>>,
     /// Nothing was known of the socket before: [`super::minisocket::Beginning::nameless`].
     pub nameless: bool,
 }
@@ -159,7 +159,7 @@ impl Flow {
 
     /// Somebody opened it, or closed it.
     pub fn acted(&mut self, owner: &Owner) {
-        let process = Some(Arc::clone(&owner.process));
+        let process = Some(Rc::clone(&owner.process));
         if matches!(owner.source, Source::Connect | Source::Listen) {
             (self.opened, self.opened_source) = (process, owner.source);
         } else {
@@ -194,15 +194,15 @@ impl Flow {
 
     /// Whom the connection belongs to: who opened it, else who closed it.
     pub fn owner(&self) -> Option<Owner> {
-        let owner = |process: &Option<Arc<Process>>, source| {
-            process.as_ref().map(|process| Owner { process: Arc::clone(process), source })
+        let owner = |process: &Option<Rc<Process>>, source| {
+            process.as_ref().map(|process| Owner { process: Rc::clone(process), source })
         };
         owner(&self.opened, self.opened_source).or_else(|| self.closer())
     }
 
     /// Who closed it.
     pub fn closer(&self) -> Option<Owner> {
-        self.closed.as_ref().map(|process| Owner { process: Arc::clone(process), source: self.closed_source })
+        self.closed.as_ref().map(|process| Owner { process: Rc::clone(process), source: self.closed_source })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     event::{Ends, LastNumbers, Reset, Retransmit, Segment, TcpState},
     sight::{Kind, Sight},
 };
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub enum What {
         /// Time in the state left; `None`: unknown.
         in_state: Option<Span>,
         /// Who made the change, where the kernel ran in its context.
-        by: Option<Arc<Process>>,
+        by: Option<Rc<Process>>,
         /// How we know.
         known: Known,
     },

@@ -18,7 +18,7 @@ use crate::{
     sight::{Kind, Sight, Taken},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// TIME_WAIT lasts this long, whatever anybody configures (TCP_TIMEWAIT_LEN, every kernel).
 pub const TIME_WAIT_NS: u64 = 60_000_000_000;
@@ -417,7 +417,7 @@ impl Ledger {
     }
 }
 
-fn split(owner: Option<Owner>) -> (Option<Arc<Process>>, Source) {
+fn split(owner: Option<Owner>) -> (Option<Rc<Process>>, Source) {
     owner.map_or((None, Source::Close), |owner| (Some(owner.process), owner.source))
 }
 

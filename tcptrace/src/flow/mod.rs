@@ -31,7 +31,7 @@ use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
 use owner::{Owner, Process, Processes, Source};
 use spare::Spare;
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, rc::Rc};
 use totals::Totals;
 
 /// How long a close waits for the RST that may explain it. The kernel traces it within microseconds; the wait covers
@@ -75,7 +75,7 @@ pub struct Ledger {
     /// When the first SYN-ACK of a repeated one was sent, where no cookie leads from a request to its child: by namespace and ends.
     requests: HashMap<(u32, Ends), u64>,
     /// Who listens, by namespace and port.
-    listeners: HashMap<(u32, u16), Arc<Process>>,
+    listeners: HashMap<(u32, u16), Rc<Process>>,
     processes: Processes,
     spare: Spare,
     totals: Totals,
@@ -365,7 +365,7 @@ impl Ledger {
     }
 
     /// Somebody begins to listen, or ends it.
-    fn learn_listener(&mut self, key: u64, event: &Transition, process: &Arc<Process>) {
+    fn learn_listener(&mut self, key: u64, event: &Transition, process: &Rc<Process>) {
         let Some(flow) = self.flows.get(&key) else { return };
         let place = (event.head.netns, flow.ends.lport);
         if place.1 == 0 {
@@ -381,13 +381,13 @@ impl Ledger {
         }
     }
 
-    fn remember_listener(&mut self, place: (u32, u16), process: &Arc<Process>) {
+    fn remember_listener(&mut self, place: (u32, u16), process: &Rc<Process>) {
         if self.listeners.len() < MAX_SIDE_TABLE {
-            self.listeners.insert(place, Arc::clone(process));
+            self.listeners.insert(place, Rc::clone(process));
         }
     }
 
-    fn process(&mut self, task: &Task) -> Arc<Process> {
+    fn process(&mut self, task: &Task) -> Rc<Process> {
         self.processes.of(task)
     }
 
@@ -508,7 +508,7 @@ impl Ledger {
         if matches!(role, Role::Passive | Role::Unknown)
             && let Some(listener) = self.listeners.get(&(head.netns, head.ends.lport))
         {
-            (flow.opened, flow.opened_source) = (Some(Arc::clone(listener)), Source::Listener);
+            (flow.opened, flow.opened_source) = (Some(Rc::clone(listener)), Source::Listener);
         }
         self.flows.insert(key, flow);
     }

@@ -3,7 +3,7 @@
 
 use super::{Entry, HOLD_NS, Known, Ledger, Role, What, minisocket::Begun, owner::Source, who};
 use crate::event::{Accept, Object, Step, TcpState};
-use std::sync::Arc;
+use std::rc::Rc;
 
 impl Ledger {
     pub(super) fn object(&mut self, event: &Object, out: &mut Vec<Entry>) {
@@ -86,7 +86,7 @@ impl Ledger {
         if let Some(flow) = self.flows.get_mut(&key)
             && (flow.opened.is_none() || flow.opened_source == Source::Listener)
         {
-            (flow.opened, flow.opened_source) = (Some(Arc::clone(&process)), Source::Accept);
+            (flow.opened, flow.opened_source) = (Some(Rc::clone(&process)), Source::Accept);
         }
     }
 }

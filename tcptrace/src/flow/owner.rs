@@ -2,9 +2,12 @@
 
 pub use crate::process::Process;
 
-use crate::{event::Task, process::comm};
+use crate::{
+    event::Task,
+    process::{comm, comm_words},
+};
 use hashbrown::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// How an owner is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,15 +47,17 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Who.
-    pub process: Arc<Process>,
+    pub process: Rc<Process>,
     /// How we know.
     pub source: Source,
 }
 
-/// One copy of each process, however many flows name it.
+/// One copy of each process, however many flows name it. The ledger is one thread's: to count who holds a copy takes no atomic
+/// instruction, which would wait for every write before it.
 #[derive(Debug, Default)]
 pub struct Processes {
-    known: HashMap<(u32, [u64; 2]), Arc<Process>>,
+    /// By pid and command name.
+    known: HashMap<(u32, [u64; 2]), Rc<Process>>,
 }
 
 /// How many processes are remembered before the memory is started afresh. Flows keep what they hold.
@@ -60,24 +65,33 @@ const MAX_PROCESSES: usize = 16_384;
 
 impl Processes {
     /// The process this task belongs to.
-    pub fn of(&mut self, task: &Task) -> Arc<Process> {
+    pub fn of(&mut self, task: &Task) -> Rc<Process> {
         let key = (task.pid, task.comm);
         match self.known.get(&key) {
             // A pid that was reused by the same command under another user or in another container is another.
-            Some(known) if known.uid == task.uid && known.cgroup == task.cgroup => Arc::clone(known),
+            Some(known) if known.uid == task.uid && known.cgroup == task.cgroup => Rc::clone(known),
             _ => {
-                if self.known.len() >= MAX_PROCESSES {
-                    self.known.clear();
-                }
-                let process = Arc::new(Process {
-                    pid: task.pid,
-                    uid: task.uid,
-                    cgroup: task.cgroup,
-                    comm: comm(&task.comm),
-                });
-                self.known.insert(key, Arc::clone(&process));
-                process
+                let comm = comm(&task.comm);
+                self.remember(key, Process { pid: task.pid, uid: task.uid, cgroup: task.cgroup, comm })
             }
         }
+    }
+
+    /// Our copy of a process that something else has found.
+    pub fn copy_of(&mut self, process: &Process) -> Rc<Process> {
+        let key = (process.pid, comm_words(&process.comm));
+        match self.known.get(&key) {
+            Some(known) if **known == *process => Rc::clone(known),
+            _ => self.remember(key, process.clone()),
+        }
+    }
+
+    fn remember(&mut self, key: (u32, [u64; 2]), process: Process) -> Rc<Process> {
+        if self.known.len() >= MAX_PROCESSES {
+            self.known.clear();
+        }
+        let process = Rc::new(process);
+        self.known.insert(key, Rc::clone(&process));
+        process
     }
 }

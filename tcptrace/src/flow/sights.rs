@@ -15,7 +15,7 @@ use crate::{
 };
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A half-open request that nobody can ask about is taken for gone after this: the kernel's own limit with the default
 /// of 5 repetitions is 63 s (docs/kernel.md).
@@ -161,13 +161,7 @@ impl Ledger {
 
     /// A socket in a dump, or the answer to a question. Every event before `taken` began must have been folded. `holder`:
     /// who has its descriptor, where that was looked up.
-    pub fn sight(
-        &mut self,
-        sight: &Sight,
-        taken: Taken,
-        holder: Option<&Arc<Process>>,
-        out: &mut Vec<Entry>,
-    ) {
+    pub fn sight(&mut self, sight: &Sight, taken: Taken, holder: Option<&Process>, out: &mut Vec<Entry>) {
         self.reconciled.sockets += 1;
         if sight.kind == Kind::Minisocket {
             if self.sight_minisocket(sight, taken, out) {
@@ -198,7 +192,7 @@ impl Ledger {
         {
             // A guess that was right names the thread that listens, too.
             if flow.opened.as_ref().is_none_or(|guess| guess.pid != holder.pid) {
-                flow.opened = Some(Arc::clone(holder));
+                flow.opened = Some(self.processes.copy_of(holder));
             }
             flow.opened_source = Source::Descriptor;
         }
@@ -220,7 +214,7 @@ impl Ledger {
     }
 
     /// A socket that no event told of: older than we are, lost, or half open.
-    fn meet(&mut self, sight: &Sight, taken: Taken, holder: Option<&Arc<Process>>, out: &mut Vec<Entry>) {
+    fn meet(&mut self, sight: &Sight, taken: Taken, holder: Option<&Process>, out: &mut Vec<Entry>) {
         let head = Head {
             time_ns: taken.from_ns,
             sock: 0,
@@ -246,9 +240,10 @@ impl Ledger {
         flow.met_ns = taken.from_ns;
         flow.round = round;
         if let Some(holder) = holder {
-            (flow.opened, flow.opened_source) = (Some(Arc::clone(holder)), Source::Descriptor);
+            let holder = self.processes.copy_of(holder);
+            (flow.opened, flow.opened_source) = (Some(Rc::clone(&holder)), Source::Descriptor);
             if role == Role::Listen {
-                self.remember_listener(place, holder);
+                self.remember_listener(place, &holder);
             }
         }
         if sight.state == TcpState::NewSynRecv {

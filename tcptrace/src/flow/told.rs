@@ -5,7 +5,7 @@ use crate::{
     event::Segment,
     sight::{Kind, Sight, Taken},
 };
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// What is known of one socket beside what the kernel shows of it.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Ledger {
         if told.owner.is_none() && told.role != Role::Active {
             let listener = self.listeners.get(&(sight.netns, sight.ends.lport));
             told.owner =
-                listener.map(|process| Owner { process: Arc::clone(process), source: Source::Listener });
+                listener.map(|process| Owner { process: Rc::clone(process), source: Source::Listener });
         }
         // Two bounds: the longer one holds.
         let (least_ns, _) = least_age(sight);
@@ -64,7 +64,7 @@ impl Ledger {
             age: Some(Span { ns, exact: minisocket.exact }),
             owner: who.owner,
             closed_by: closed
-                .map(|process| Owner { process: Arc::clone(process), source: minisocket.closed_source }),
+                .map(|process| Owner { process: Rc::clone(process), source: minisocket.closed_source }),
             retransmits: Default::default(),
             failed_sends: 0,
         })

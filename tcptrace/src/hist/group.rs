@@ -7,7 +7,7 @@ use crate::{
     stat::by::{Key, Listeners, Top, Why},
 };
 use hashbrown::HashMap;
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, rc::Rc, sync::Arc};
 
 /// Groups kept apart at once,
 const MAX_GROUPS: usize = 4096;
@@ -59,7 +59,7 @@ impl By {
             Self::Netns => Key::Netns(who.netns),
             Self::Role => Key::Role(who.role),
             Self::Process => {
-                owner.map_or(Key::None(Why::Unknown), |process| Key::Process(Arc::clone(process)))
+                owner.map_or(Key::None(Why::Unknown), |process| Key::Process(Rc::clone(process)))
             }
             Self::Container => owner
                 .and_then(|process| containers.of(process))
@@ -71,7 +71,7 @@ impl By {
 /// Where processes are.
 pub trait Containers {
     /// Its container, or unit. `None`: it is not known.
-    fn of(&mut self, process: &Arc<Process>) -> Option<Arc<str>>;
+    fn of(&mut self, process: &Process) -> Option<Arc<str>>;
 }
 
 /// Nothing is known of anybody.
@@ -79,7 +79,7 @@ pub trait Containers {
 pub struct NoContainers;
 
 impl Containers for NoContainers {
-    fn of(&mut self, _: &Arc<Process>) -> Option<Arc<str>> {
+    fn of(&mut self, _: &Process) -> Option<Arc<str>> {
         None
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     summary::LostCounts,
 };
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 use tcptrace_common::counters::Counters as KernelCounters;
 
 /// Kind of a record of the ring, as the kernel wrote it.
@@ -121,7 +121,7 @@ pub enum Place {
     /// Path of a process' cgroup.
     Process {
         /// The process.
-        process: Arc<Process>,
+        process: Process,
         /// `None`: unknown.
         path: Option<String>,
     },

@@ -243,7 +243,7 @@ impl Player {
         match place {
             Place::Cgroup { id, path } => self.origin.places.learn_cgroup(*id, path),
             Place::Process { process, path } => {
-                self.origin.places.learn_process((**process).clone(), path.as_deref());
+                self.origin.places.learn_process(process.clone(), path.as_deref());
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     summary::LostCounts,
 };
 use hashbrown::{HashMap, HashSet};
-use std::{io, net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr};
 
 /// Names that are remembered as written; what is beyond is written again.
 const MAX_NAMES: usize = 65_536;
@@ -46,7 +46,9 @@ pub struct Recorder<T, S> {
     inner: S,
     started: Started,
     places: Places,
-    named: HashSet<Named>,
+    /// What was named.
+    processes: HashSet<Process>,
+    cgroups: HashSet<u64>,
     /// Time of what was taken in last.
     now_ns: u64,
     slept_ns: Option<u64>,
@@ -65,12 +67,6 @@ pub struct Recorder<T, S> {
     opening: Vec<Vec<u8>>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum Named {
-    Cgroup(u64),
-    Process(Arc<Process>),
-}
-
 impl<T: Tape, S> Recorder<T, S> {
     /// Begins with how the trace began. `essential`: without the tape there is no use in going on.
     pub fn new(tape: T, started: &Started, origin: &Origin, essential: bool, inner: S) -> Self {
@@ -79,7 +75,8 @@ impl<T: Tape, S> Recorder<T, S> {
             inner,
             started: started.clone(),
             places: origin.places.clone(),
-            named: HashSet::new(),
+            processes: HashSet::new(),
+            cgroups: HashSet::new(),
             now_ns: started.began_ns,
             slept_ns: None,
             peers: HashMap::new(),
@@ -128,31 +125,34 @@ impl<T: Tape, S> Recorder<T, S> {
         }
     }
 
-    fn name_process(&mut self, process: &Arc<Process>) {
+    fn name_process(&mut self, process: &Process) {
         self.name_cgroup(process.cgroup);
-        if self.named.contains(&Named::Process(Arc::clone(process))) {
+        if self.processes.contains(process) {
             return;
         }
+        if self.processes.len() >= MAX_NAMES {
+            self.processes.clear();
+        }
+        self.processes.insert(process.clone());
         let path = self.places.of_owner(process).map(|place| place.path.to_string());
-        let place = Place::Process { process: Arc::clone(process), path };
-        self.remember(Named::Process(Arc::clone(process)), place);
+        self.tell(Place::Process { process: process.clone(), path });
     }
 
     fn name_cgroup(&mut self, id: u64) {
-        if id == 0 || self.named.contains(&Named::Cgroup(id)) {
+        if id == 0 || self.cgroups.contains(&id) {
             return;
         }
         // What is not known yet may be known the next time.
         if let Some(place) = self.places.of(id) {
-            self.remember(Named::Cgroup(id), Place::Cgroup { id, path: place.path.to_string() });
+            if self.cgroups.len() >= MAX_NAMES {
+                self.cgroups.clear();
+            }
+            self.cgroups.insert(id);
+            self.tell(Place::Cgroup { id, path: place.path.to_string() });
         }
     }
 
-    fn remember(&mut self, named: Named, place: Place) {
-        if self.named.len() >= MAX_NAMES {
-            self.named.clear();
-        }
-        self.named.insert(named);
+    fn tell(&mut self, place: Place) {
         self.put(&Frame::Place(place));
         if self.opening.len() < OPENING_NAMES {
             self.opening.push(self.frame.clone());

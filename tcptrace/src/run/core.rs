@@ -188,7 +188,7 @@ impl Core {
             Input::Sights { taken, sights, holders } => {
                 for sight in sights {
                     let holder = holders.get(sight.inode);
-                    ledger.sight(sight, taken, holder.map(|holder| &holder.process), entries);
+                    ledger.sight(sight, taken, holder.map(|holder| &*holder.process), entries);
                     sink.looked_at(&Looked { sight, taken, holder, ledger });
                 }
             }

@@ -8,7 +8,7 @@ use crate::{
     sight::{Kind, Sight},
 };
 use hashbrown::{HashMap, HashSet};
-use std::{cmp::Reverse, fmt, net::IpAddr, sync::Arc};
+use std::{cmp::Reverse, fmt, net::IpAddr, rc::Rc, sync::Arc};
 
 /// Groups kept apart at once; whatever comes after them is counted together. Peers can be as many as there are
 /// addresses.
@@ -48,7 +48,7 @@ pub type Listeners = HashSet<(u32, u16)>;
 /// Whose a socket is.
 pub trait Owners {
     /// The process that has a descriptor of it; of several, one. `None`: it cannot be seen.
-    fn process(&self, sight: &Sight) -> Option<Arc<Process>>;
+    fn process(&self, sight: &Sight) -> Option<Rc<Process>>;
     /// Its container, or unit. `None`: it is not known.
     fn container(&self, sight: &Sight) -> Option<Arc<str>>;
 }
@@ -58,7 +58,7 @@ pub trait Owners {
 pub struct NoOwners;
 
 impl Owners for NoOwners {
-    fn process(&self, _: &Sight) -> Option<Arc<Process>> {
+    fn process(&self, _: &Sight) -> Option<Rc<Process>> {
         None
     }
 
@@ -79,7 +79,7 @@ pub enum Key {
     /// Network namespace.
     Netns(u32),
     /// Process.
-    Process(Arc<Process>),
+    Process(Rc<Process>),
     /// Container or unit.
     Container(Arc<str>),
     /// Which side opened the connection.
@@ -233,14 +233,14 @@ impl Groups {
 mod tests {
     use super::{super::tests::*, *};
 
-    fn nginx() -> Arc<Process> {
-        Arc::new(Process { pid: 42, uid: 33, cgroup: 9, comm: "nginx".into() })
+    fn nginx() -> Rc<Process> {
+        Rc::new(Process { pid: 42, uid: 33, cgroup: 9, comm: "nginx".into() })
     }
 
     struct Known;
 
     impl Owners for Known {
-        fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
+        fn process(&self, sight: &Sight) -> Option<Rc<Process>> {
             (sight.inode == 5).then(nginx)
         }
 

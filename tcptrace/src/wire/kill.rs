@@ -13,12 +13,14 @@ use crate::{
         owner::{Owner, Source},
     },
     kill::{LeftOut, Outcome, Tally, Target},
+    process::Process,
     sight::Kind,
     view::kill::told,
     wall::Wall,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::rc::Rc;
 
 #[derive(Serialize)]
 struct KillBody {
@@ -150,6 +152,6 @@ fn who(target: &Target) -> Who {
     let owner = target
         .held
         .as_ref()
-        .map(|held| Owner { process: std::sync::Arc::clone(&held.process), source: Source::Descriptor });
+        .map(|held| Owner { process: Rc::new(Process::clone(&held.process)), source: Source::Descriptor });
     Who { id: FlowId::Cookie(sight.cookie), netns: sight.netns, ends: sight.ends, role, owner }
 }

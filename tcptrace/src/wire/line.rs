@@ -194,12 +194,12 @@ pub(super) fn end_with(out: &mut Vec<u8>, body: impl Serialize) -> serde_json::R
 mod tests {
     use super::*;
     use crate::{flow::owner::Source, process::Process};
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     #[test]
     fn an_owner_is_written_the_same_either_way() {
         let comm = "a \"b\"".into();
-        let process = Arc::new(Process { pid: 7, uid: 1000, cgroup: 0, comm });
+        let process = Rc::new(Process { pid: 7, uid: 1000, cgroup: 0, comm });
         let owner = Owner { process, source: Source::Connect };
         let pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod\
             0c8a71e6_5a57_4bb1_9b7a_2f5b1f0f6a6e.slice/cri-containerd-\

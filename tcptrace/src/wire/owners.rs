@@ -9,7 +9,7 @@ use crate::{
     flow::owner::Owner,
     process::Process,
 };
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// How many are kept: one for each remainder of their pids. Far more than have connections on most machines.
 const KEPT: usize = 256;
@@ -24,7 +24,7 @@ pub struct Owners {
 
 /// Of one process.
 struct Text {
-    process: Arc<Process>,
+    process: Rc<Process>,
     /// Its object, still open: what every line has that names it.
     begins: Vec<u8>,
     /// Where it runs: the end of the object, where a line tells that. Empty: not asked yet.
@@ -38,7 +38,7 @@ impl Owners {
     }
 
     /// `process` as who made a change.
-    pub(super) fn by(&mut self, out: &mut Vec<u8>, process: &Arc<Process>) {
+    pub(super) fn by(&mut self, out: &mut Vec<u8>, process: &Rc<Process>) {
         out.extend_from_slice(&text(&mut self.kept, process).begins);
         out.push(b'}');
     }
@@ -64,16 +64,16 @@ impl Owners {
 }
 
 /// What is kept of this process.
-fn text<'a>(kept: &'a mut [Option<Text>], process: &Arc<Process>) -> &'a mut Text {
+fn text<'a>(kept: &'a mut [Option<Text>], process: &Rc<Process>) -> &'a mut Text {
     let place = &mut kept[process.pid as usize % KEPT];
     let text = place.get_or_insert_with(|| Text {
-        process: Arc::clone(process),
+        process: Rc::clone(process),
         begins: Vec::new(),
         ends: Vec::new(),
     });
     // Whoever holds a listener that is older than the trace is a copy of its own, and no other process.
     if text.begins.is_empty() || text.process != *process {
-        text.process = Arc::clone(process);
+        text.process = Rc::clone(process);
         text.begins.clear();
         text.ends.clear();
         line::begin_process(&mut text.begins, (process.pid, &process.comm, process.uid));
@@ -94,7 +94,7 @@ impl Value for MaybeOwner<'_> {
 }
 
 /// Likewise, who made a change.
-pub(super) struct MaybeBy<'a>(pub Option<&'a Arc<Process>>, pub &'a mut Owners);
+pub(super) struct MaybeBy<'a>(pub Option<&'a Rc<Process>>, pub &'a mut Owners);
 
 impl Value for MaybeBy<'_> {
     fn write(self, out: &mut Vec<u8>) {
@@ -112,7 +112,7 @@ mod tests {
     use line::OwnerJson;
 
     fn owner(pid: u32, comm: &str) -> Owner {
-        let process = Arc::new(Process { pid, uid: 1000, cgroup: 0, comm: comm.into() });
+        let process = Rc::new(Process { pid, uid: 1000, cgroup: 0, comm: comm.into() });
         Owner { process, source: Source::Accept }
     }
 

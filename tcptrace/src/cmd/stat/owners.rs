@@ -2,13 +2,14 @@
 
 use crate::{
     enrich::Places,
+    flow::owner::Processes,
     process::Process,
     sight::Sight,
     source::holders::{Holder, HolderSource, Holders, Way},
     stat::by::{By, Owners},
 };
 use hashbrown::HashMap;
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 /// Finds owners again and again.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub struct Finder {
 pub struct Known {
     holders: Option<Holders>,
     places: Places,
+    /// Those that were asked for.
+    processes: RefCell<Processes>,
     /// Names by cgroup and by pid: a service has many sockets.
     names: RefCell<HashMap<Of, Option<Arc<str>>>>,
     /// Why something is missing.
@@ -61,7 +64,8 @@ impl Finder {
             }
             holders
         });
-        Known { holders, places: self.places.clone(), names: RefCell::default(), notes }
+        let (processes, names) = Default::default();
+        Known { holders, places: self.places.clone(), processes, names, notes }
     }
 }
 
@@ -69,7 +73,8 @@ impl Known {
     /// As a recording has them: holders by inode of the socket.
     pub fn recorded(holders: impl IntoIterator<Item = (u32, Holder)>, places: Places) -> Self {
         let holders = Some(Holders::known(holders));
-        Self { holders, places, names: RefCell::default(), notes: Vec::new() }
+        let (processes, names, notes) = Default::default();
+        Self { holders, places, processes, names, notes }
     }
 
     /// Asks once for each.
@@ -84,8 +89,9 @@ impl Known {
 }
 
 impl Owners for Known {
-    fn process(&self, sight: &Sight) -> Option<Arc<Process>> {
-        self.holders.as_ref()?.get(sight.inode).map(|holder| Arc::clone(&holder.process))
+    fn process(&self, sight: &Sight) -> Option<Rc<Process>> {
+        let holder = self.holders.as_ref()?.get(sight.inode)?;
+        Some(self.processes.borrow_mut().copy_of(&holder.process))
     }
 
     /// By the cgroup it was made in. Where that is the root, as with cgroup v1 it always is, by that of its process.

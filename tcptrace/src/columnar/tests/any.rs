@@ -10,7 +10,7 @@ use crate::{
     sight::{Kind, Sight, TcpInfo, Timer, TimerKind},
 };
 use proptest::{option, prelude::*, sample::select};
-use std::sync::Arc;
+use std::rc::Rc;
 use tcptrace_common::event::{ERROR_KNOWN, NUMBERS_KNOWN, STALL_KNOWN};
 
 fn number() -> impl Strategy<Value = u64> {
@@ -26,10 +26,10 @@ fn span() -> impl Strategy<Value = Option<Span>> {
 }
 
 /// Names that programs give themselves, empty and strange ones, too. The cgroup is none that exists.
-fn process() -> impl Strategy<Value = Arc<Process>> {
+fn process() -> impl Strategy<Value = Rc<Process>> {
     let comm = prop_oneof![Just("curl".to_owned()), "\\PC{0,15}"];
     (1 << 23..u32::MAX, any::<u32>(), comm).prop_map(|(pid, uid, comm)| {
-        Arc::new(Process { pid, uid, cgroup: u64::from(uid % 2) * (u64::MAX - 7), comm: comm.into() })
+        Rc::new(Process { pid, uid, cgroup: u64::from(uid % 2) * (u64::MAX - 7), comm: comm.into() })
     })
 }
 

@@ -170,7 +170,7 @@ impl Labels {
         who.service(listened).1
     }
 
-    fn container(&mut self, process: &Arc<Process>) -> u32 {
+    fn container(&mut self, process: &Process) -> u32 {
         match self.places.of_owner(process).filter(|place| !place.is_root()) {
             Some(place) => self.name(place.name()),
             None => 0,
@@ -198,10 +198,11 @@ mod tests {
         event::Ends,
         flow::owner::{Owner, Source},
     };
+    use std::rc::Rc;
 
     fn who(role: Role, lport: u16, rport: u16) -> Who {
         let address = |last| std::net::Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
-        let process = Arc::new(Process { pid: 1, uid: 0, cgroup: 0, comm: "a\"b".into() });
+        let process = Rc::new(Process { pid: 1, uid: 0, cgroup: 0, comm: "a\"b".into() });
         Who {
             id: FlowId::Cookie(1),
             netns: 7,

@@ -14,7 +14,7 @@ use crate::{
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use hashlink::LinkedHashMap;
-use std::{collections::VecDeque, hash::BuildHasher, sync::Arc};
+use std::{collections::VecDeque, hash::BuildHasher, rc::Rc};
 
 /// Minisockets whose socket's close is not traced yet.
 const MAX_BEGUN: usize = 4096;
@@ -34,9 +34,9 @@ pub(in crate::flow) struct Minisocket {
     pub exact: bool,
     /// When its timer expires.
     pub ends_ns: u64,
-    pub opened: Option<Arc<Process>>,
+    pub opened: Option<Rc<Process>>,
     pub opened_source: Source,
-    pub closed: Option<Arc<Process>>,
+    pub closed: Option<Rc<Process>>,
     pub closed_source: Source,
     /// The state it came from, until its beginning is told.
     pub untold: Option<TcpState>,
@@ -53,8 +53,8 @@ pub(in crate::flow) struct Minisocket {
 
 impl Minisocket {
     pub fn who(&self) -> Who {
-        let owner = |process: &Option<Arc<Process>>, source| {
-            process.as_ref().map(|process| Owner { process: Arc::clone(process), source })
+        let owner = |process: &Option<Rc<Process>>, source| {
+            process.as_ref().map(|process| Owner { process: Rc::clone(process), source })
         };
         let opened = owner(&self.opened, self.opened_source);
         let owner = opened.or_else(|| owner(&self.closed, self.closed_source));

@@ -209,7 +209,7 @@ fn sockets_older_than_the_trace_are_met_once() {
     let mut ledger = ledger();
     let (mut out, info) = (Vec::new(), TcpInfo { last_ack_recv_ms: 7000, ..TcpInfo::default() });
     let old = Sight { info: Some(info), ..sight(3, S::CloseWait) };
-    let holder = Arc::new(Process { pid: 99, uid: 0, cgroup: 0, comm: "leaky".into() });
+    let holder = Rc::new(Process { pid: 99, uid: 0, cgroup: 0, comm: "leaky".into() });
     for time in [20 * S1, 50 * S1] {
         ledger.begin_round();
         ledger.sight(&old, at(time), Some(&holder), &mut out);

@@ -57,7 +57,7 @@ fn groups_have_the_names_of_stat() {
         ("(unknown)".into(), "(unknown)".into())
     );
     assert_eq!(key(By::Peer, &Who { role: Role::Listen, ..flow.clone() }), "(listening)");
-    let process = Arc::new(Process { pid: 42, uid: 0, cgroup: 9, comm: "nginx".into() });
+    let process = Rc::new(Process { pid: 42, uid: 0, cgroup: 9, comm: "nginx".into() });
     flow.owner = Some(Owner { process, source: Source::Accept });
     assert_eq!(key(By::Process, &flow), "nginx/42");
 }

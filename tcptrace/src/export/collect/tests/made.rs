@@ -17,7 +17,7 @@ use crate::{
     run::{Next, Reading, Sink},
     summary::LostCounts,
 };
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, rc::Rc, sync::Arc};
 use tcptrace_common::counters::Counters;
 use tokio::sync::watch;
 
@@ -34,7 +34,7 @@ pub fn ends(peer: u32, rport: u16) -> Ends {
 
 /// A client's flow to this peer.
 pub fn who(peer: u32, comm: &str) -> Who {
-    let process = Arc::new(Process { pid: 1, uid: 0, cgroup: 0, comm: comm.into() });
+    let process = Rc::new(Process { pid: 1, uid: 0, cgroup: 0, comm: comm.into() });
     Who {
         id: FlowId::Cookie(u64::from(peer) + 1),
         netns: 7,
