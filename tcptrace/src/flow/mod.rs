@@ -6,6 +6,7 @@ mod connection;
 pub mod entry;
 mod judge;
 pub mod minisocket;
+mod nearby;
 mod objects;
 pub mod owner;
 mod sights;
@@ -29,6 +30,7 @@ use connection::Flow;
 use hashbrown::HashMap;
 use hashlink::LinkedHashMap;
 use minisocket::Minisockets;
+use nearby::Nearby;
 use owner::{Owner, Process, Processes, Source};
 use spare::Spare;
 use std::{collections::VecDeque, rc::Rc};
@@ -63,7 +65,7 @@ pub struct Ledger {
     capabilities: Capabilities,
     max_flows: usize,
     /// By cookie, else by socket address. In the order of their last event.
-    flows: LinkedHashMap<u64, Flow>,
+    flows: LinkedHashMap<u64, Flow, Nearby>,
     /// Closes that wait, in the order of their time.
     held: VecDeque<(u64, u64)>,
     /// Ends of half-open requests that may yet turn out to have become sockets, in the order of their time.
@@ -95,7 +97,7 @@ impl Ledger {
         Self {
             capabilities,
             max_flows: max_flows.max(1),
-            flows: LinkedHashMap::new(),
+            flows: LinkedHashMap::with_hasher(Nearby::default()),
             held: VecDeque::new(),
             unpromoted: VecDeque::new(),
             undecided: VecDeque::new(),
