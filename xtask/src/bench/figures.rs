@@ -28,6 +28,11 @@ impl Spread {
         Ok(Self { median, min: *min, max: *max })
     }
 
+    /// Rounds lie on both sides of it.
+    pub fn straddles(&self, target: f64) -> bool {
+        self.min < target && target <= self.max
+    }
+
     /// `97.1 % (96.5 to 97.9)`
     pub fn show(&self, decimals: usize, unit: &str) -> String {
         let space = if unit.is_empty() { "" } else { " " };

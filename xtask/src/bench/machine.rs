@@ -18,13 +18,18 @@ pub fn describe() -> String {
     };
     // Only some architectures name their model.
     let model = value("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    // In a virtual machine the name may be that of a whole line of products, over generations.
+    let generation = value("cpu family").zip(value("model"));
+    let generation = generation
+        .map(|(family, model)| format!(" (family {family}, model {model})"))
+        .unwrap_or_default();
     let processors = info.lines().filter(|line| line.starts_with("processor")).count();
     let virtual_machine =
         value("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
     let below = if virtual_machine { ", a virtual machine" } else { "" };
     let plural = if processors == 1 { "" } else { "s" };
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{model}, {processors} processor{plural}{below}, Linux {}", kernel.trim())
+    format!("{model}{generation}, {processors} processor{plural}{below}, Linux {}", kernel.trim())
 }
 
 /// As the program itself says: `tcptrace 0.1.0`.

@@ -15,7 +15,7 @@ use super::{
     load::{LARGER_RESPONSES, LEAST_RESPONSE},
     loader::Loader,
     machine,
-    modes::Programs,
+    modes::{Mode, Programs},
     page,
     report::{self, Report, Subject},
     rivals::{Rival, Rivals},
@@ -125,7 +125,9 @@ fn measure(subject: &Subject, rivals: Rivals, options: &Options, command: String
     programs.try_rivals();
     let timed = Duration::from_secs(u64::from(options.seconds));
     let mut throughput = Throughput::new(LEAST_RESPONSE, programs.and_rivals(&MODES));
-    let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, LARGER_MODES.to_vec()));
+    let mut modes = programs.and_rivals(&LARGER_MODES);
+    modes.retain(|mode| !matches!(mode, Mode::Rival(rival) if *rival != Rival::Tcpstates));
+    let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, modes.clone()));
     for round in 0..options.rounds {
         eprintln!("throughput, round {} of {}", round + 1, options.rounds);
         throughput.round(round as usize, &programs, &mut loader, timed)?;

@@ -357,7 +357,7 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
             // Each is a difference of two times.
             reached: match ratio {
                 Spread { min, .. } if min <= 0.0 => Reached::Unclear,
-                Spread { min, max, .. } if min <= FLAT && max > FLAT => Reached::Unclear,
+                spread if spread.straddles(FLAT) => Reached::Unclear,
                 Spread { median, .. } => (median <= FLAT).into(),
             },
         });

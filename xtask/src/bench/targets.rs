@@ -93,7 +93,7 @@ fn kept_enough(percent: &Spread) -> Reached {
     let target = KEPT * 100.0;
     let range = percent.max - percent.min;
     let near = (percent.median - target).abs() < range / 2.0;
-    if near && range > 2.0 * (100.0 - target) && percent.min < target && percent.max >= target {
+    if near && range > 2.0 * (100.0 - target) && percent.straddles(target) {
         Reached::Unclear
     } else {
         (percent.median >= target).into()

@@ -19,7 +19,7 @@ use super::{
 pub const MODES: [Mode; 7] =
     [Mode::Empty, Mode::Json, Mode::Nowhere, Mode::Text, Mode::Summary, Mode::Export, Mode::Sums];
 
-/// What is compared beside connections that carry more.
+/// What is compared beside connections that carry more; `tcpstates` follows, if it is here.
 pub const LARGER_MODES: [Mode; 2] = [Mode::Empty, Mode::Json];
 
 /// One stretch of load beside a tracer.
@@ -130,7 +130,12 @@ impl Throughput {
         Ok(())
     }
 
-    /// The rivals among what it is compared beside.
+    /// What it is compared beside.
+    pub fn modes(&self) -> &[Mode] {
+        &self.modes
+    }
+
+    /// The rivals among them.
     pub fn rivals(&self) -> impl Iterator<Item = Mode> {
         self.modes.iter().copied().filter(|mode| matches!(mode, Mode::Rival(_)))
     }
