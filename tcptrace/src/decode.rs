@@ -145,6 +145,8 @@ fn bits(tuple: &abi::Tuple) -> Option<Bits> {
     })
 }
 
+/// `rest`: the task, the last numbers, and how long the handshake took. As arguments they would be copied once more: 80
+/// instructions an event.
 #[inline]
 fn transition(
     record: &abi::Header,

@@ -20,9 +20,8 @@ pub fn describe() -> String {
     let model = value("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     // In a virtual machine the name may be that of a whole line of products, over generations.
     let generation = value("cpu family").zip(value("model"));
-    let generation = generation
-        .map(|(family, model)| format!(" (family {family}, model {model})"))
-        .unwrap_or_default();
+    let generation =
+        generation.map(|(family, model)| format!(" (family {family}, model {model})")).unwrap_or_default();
     let processors = info.lines().filter(|line| line.starts_with("processor")).count();
     let virtual_machine =
         value("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
