@@ -6,6 +6,8 @@
 mod looks;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tools.rs"]
+mod tools;
 
 mod deadlines;
 mod scenarios;

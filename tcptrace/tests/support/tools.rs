@@ -2,11 +2,11 @@
 
 use std::{env, path::PathBuf};
 
-/// A tool by its name: `prometheus`, `promtool`, `duckdb-python`.
+/// A tool by its name: `prometheus`, `promtool`, `duckdb-python`, `nft`.
 ///
 /// # Panics
 ///
-/// If it is not there: only a test that says `needs prometheus` or `needs duckdb` asks.
+/// If it is not there: only a test that says `needs prometheus`, `needs duckdb` or `needs nft` asks.
 pub fn tool(name: &str) -> PathBuf {
     // Of the target directory, cargo tells tests only what is beside the tools.
     let beside = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools");

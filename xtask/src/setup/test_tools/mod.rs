@@ -4,6 +4,7 @@
 mod debian;
 mod duckdb;
 mod iproute;
+mod nft;
 mod prometheus;
 mod systemd;
 
@@ -32,7 +33,7 @@ struct Tool {
     by_hand: &'static str,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         name: "prometheus",
         programs: &["prometheus", "promtool"],
@@ -60,6 +61,13 @@ const TOOLS: [Tool; 4] = [
         why: "tests have it read the unit",
         install: systemd::install,
         by_hand: "put systemd-analyze, 250 or later, on PATH",
+    },
+    Tool {
+        name: "nft",
+        programs: &["nft"],
+        why: "a test has it drop packets that leave, in a network namespace of its own",
+        install: nft::install,
+        by_hand: "apt-get install nftables",
     },
 ];
 
@@ -182,7 +190,7 @@ mod tests {
         assert!(found.answer("duckdb").is_err());
         assert!(found.answer("QEMU").is_err(), "nobody brings it");
         let answers: Vec<_> = found.answers().map(|answer| answer.ok()).collect();
-        assert_eq!(answers, [Some("prometheus"), None, None, None]);
+        assert_eq!(answers, [Some("prometheus"), None, None, None, None]);
         fs::remove_dir_all(folder).unwrap();
     }
 }
