@@ -16,7 +16,7 @@ pub struct Process {
     pub comm: Box<str>,
 }
 
-/// A command name as a record has it; what is longer is cut.
+/// A command name as a record has it, to find it by; what is longer is cut.
 pub fn comm_words(name: &str) -> [u64; 2] {
     let mut words = [0; 2];
     let bytes = words.as_mut_bytes();

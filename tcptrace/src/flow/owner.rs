@@ -95,3 +95,39 @@ impl Processes {
         process
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros as _;
+
+    fn process(comm: &str, cgroup: u64) -> Process {
+        Process { pid: 7, uid: 1000, cgroup, comm: comm.into() }
+    }
+
+    #[test]
+    fn whoever_finds_a_process_there_is_one_copy_of_it() {
+        let mut processes = Processes::default();
+        let comm = comm_words("nginx");
+        let task = Task { pid: 7, uid: 1000, cgroup: 9, comm, ..Task::new_zeroed() };
+        let of_task = processes.of(&task);
+        assert_eq!(*of_task, process("nginx", 9));
+        assert!(Rc::ptr_eq(&of_task, &processes.copy_of(&process("nginx", 9))));
+        let moved = processes.copy_of(&process("nginx", 10));
+        assert_eq!((moved.cgroup, of_task.cgroup), (10, 9), "a pid that is used again is another process");
+    }
+
+    /// /proc may have longer names, and such as are made readable.
+    #[test]
+    fn long_names_stay_as_they_are() {
+        let mut processes = Processes::default();
+        for name in ["a name of more than sixteen", "fifteen bytes \u{fffd}\u{fffd}", ""] {
+            let known = processes.copy_of(&process(name, 1));
+            assert_eq!(&*known.comm, name);
+            assert!(Rc::ptr_eq(&known, &processes.copy_of(&process(name, 1))));
+        }
+        let (one, other) =
+            (process("a name of more than sixteen", 1), process("a name of more than seventeen", 1));
+        assert_eq!((&*processes.copy_of(&one), &*processes.copy_of(&other)), (&one, &other));
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
 use hashbrown::{HashMap, HashSet};
 use std::{io, net::IpAddr};
 
-/// Names that are remembered as written; what is beyond is written again.
+/// Names of each kind that are remembered as written; what is beyond is written again.
 const MAX_NAMES: usize = 65_536;
 /// Sockets whose peer is remembered during a list, to ask for a route to it.
 const MAX_PEERS: usize = 65_536;

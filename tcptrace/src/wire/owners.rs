@@ -71,7 +71,7 @@ fn text<'a>(kept: &'a mut [Option<Text>], process: &Rc<Process>) -> &'a mut Text
         begins: Vec::new(),
         ends: Vec::new(),
     });
-    // Whoever holds a listener that is older than the trace is a copy of its own, and no other process.
+    // There may be several copies of one process.
     if text.begins.is_empty() || text.process != *process {
         text.process = Rc::clone(process);
         text.begins.clear();

@@ -28,9 +28,9 @@ impl Spread {
         Ok(Self { median, min: *min, max: *max })
     }
 
-    /// Rounds lie on both sides of it.
+    /// Rounds lie on both sides of it; one that lies on it is on neither.
     pub fn straddles(&self, target: f64) -> bool {
-        self.min < target && target <= self.max
+        self.min < target && target < self.max
     }
 
     /// `97.1 % (96.5 to 97.9)`

@@ -24,8 +24,8 @@ use super::{cores, loader::Request, loopback};
 pub const REQUEST: usize = 64;
 /// Bytes of the least response: then a connection does almost nothing but open and close.
 pub const LEAST_RESPONSE: u64 = 64;
-/// Bytes of the response, in loads that carry something: an answer of an API or a small page, a larger one, and a picture. Of the
-/// second `tcpstates` keeps about as much as of the load by which the target was set, 46 %.
+/// Bytes of the response, in loads that carry something: an answer of an API or a small page, a larger one, and a picture. The
+/// second is as large as makes `tcpstates` keep what it kept of the load by which the target was set, on one machine.
 pub const LARGER_RESPONSES: [u64; 3] = [64 << 10, 160 << 10, 1 << 20];
 /// Sent at once: what every socket takes before its reader reads.
 const CHUNK: u64 = 16 << 10;

@@ -126,7 +126,7 @@ fn measure(subject: &Subject, rivals: Rivals, options: &Options, command: String
     let timed = Duration::from_secs(u64::from(options.seconds));
     let mut throughput = Throughput::new(LEAST_RESPONSE, programs.and_rivals(&MODES));
     let mut modes = programs.and_rivals(&LARGER_MODES);
-    modes.retain(|mode| !matches!(mode, Mode::Rival(rival) if *rival != Rival::Tcpstates));
+    modes.retain(|mode| !matches!(mode, Mode::Rival(Rival::Tcplife | Rival::Bpftrace)));
     let mut larger = LARGER_RESPONSES.map(|response| Throughput::new(response, modes.clone()));
     for round in 0..options.rounds {
         eprintln!("throughput, round {} of {}", round + 1, options.rounds);

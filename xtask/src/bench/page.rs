@@ -14,7 +14,7 @@ use super::{
     modes::Mode,
     overhead::Measured,
     rivals,
-    targets::{self, KEPT},
+    targets::{self, KEPT, KEPT_BY_TCPSTATES},
     throughput::MODES,
 };
 
@@ -168,9 +168,16 @@ fn larger(page: &mut String, measured: &Measured) -> Result<()> {
         page,
         "\nThe same load with a larger response; the {TRANSITIONS} transitions of a connection are the same, so what \
          they cost is spread over more work. A real network, TLS, or a program that thinks before it answers spreads \
-         it further. The target, {} %, was set beside a load of which `tcpstates` keeps 46 %.\n",
-        number(KEPT * 100.0, 0),
+         it further.\n"
     );
+    if measured.larger.iter().any(|figures| figures.rivals().next().is_some()) {
+        let _ = write!(
+            page,
+            "\nThe target, {} %, was set beside a load of which `tcpstates` kept {} %: look for the response where it does.\n",
+            number(KEPT * 100.0, 0),
+            number(KEPT_BY_TCPSTATES * 100.0, 0),
+        );
+    }
     Ok(())
 }
 

@@ -355,10 +355,10 @@ fn rows(few: &Crowd, many: &Crowd) -> Result<Vec<Row>> {
             measured: ratio.show(2, "×"),
             target: "flat".to_owned(),
             // Each is a difference of two times.
-            reached: match ratio {
-                Spread { min, .. } if min <= 0.0 => Reached::Unclear,
-                spread if spread.straddles(FLAT) => Reached::Unclear,
-                Spread { median, .. } => (median <= FLAT).into(),
+            reached: if ratio.min <= 0.0 || ratio.straddles(FLAT) {
+                Reached::Unclear
+            } else {
+                (ratio.median <= FLAT).into()
             },
         });
     }

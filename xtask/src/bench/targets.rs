@@ -14,8 +14,10 @@ use super::{
 const KERNEL_NS: f64 = 250.0;
 /// The same in runs of a program that does nothing.
 const TIMES_EMPTY: f64 = 3.5;
-/// Share of the throughput.
+/// Share of the throughput,
 pub const KEPT: f64 = 0.98;
+/// set beside a load of which `tcpstates` kept this share.
+pub const KEPT_BY_TCPSTATES: f64 = 0.46;
 /// Seconds of user CPU time per million events.
 const USER_SECONDS: f64 = 0.5;
 /// Milliseconds.

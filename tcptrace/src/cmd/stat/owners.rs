@@ -77,6 +77,10 @@ impl Known {
         Self { holders, places, processes, names, notes }
     }
 
+    fn holder(&self, sight: &Sight) -> Option<&Holder> {
+        self.holders.as_ref()?.get(sight.inode)
+    }
+
     /// Asks once for each.
     fn name(&self, of: Of, look: impl FnOnce(&Places) -> Option<Arc<str>>) -> Option<Arc<str>> {
         if let Some(name) = self.names.borrow().get(&of) {
@@ -90,8 +94,7 @@ impl Known {
 
 impl Owners for Known {
     fn process(&self, sight: &Sight) -> Option<Rc<Process>> {
-        let holder = self.holders.as_ref()?.get(sight.inode)?;
-        Some(self.processes.borrow_mut().copy_of(&holder.process))
+        Some(self.processes.borrow_mut().copy_of(&self.holder(sight)?.process))
     }
 
     /// By the cgroup it was made in. Where that is the root, as with cgroup v1 it always is, by that of its process.
@@ -102,9 +105,9 @@ impl Owners for Known {
             })
         });
         by_cgroup.or_else(|| {
-            let process = self.process(sight)?;
+            let process = &self.holder(sight)?.process;
             self.name(Of::Process(process.pid), |places| {
-                places.find(&process).map(|place| place.name().into())
+                places.find(process).map(|place| place.name().into())
             })
         })
     }

@@ -129,7 +129,7 @@ impl Default for HolderSource {
 }
 
 impl HolderSource {
-    /// Loads the iterator, which takes some 50 ms, nearly all of it in reading the kernel's types. Where that fails
+    /// Loads the iterator, which takes some 30 to 50 ms, nearly all of it in reading the kernel's types. Where that fails
     /// /proc is read instead, and [`Self::refused`] says why.
     pub fn new() -> Self {
         Self { iterator: iterator::Iterator::load() }
