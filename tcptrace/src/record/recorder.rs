@@ -15,7 +15,7 @@ use crate::{
     summary::LostCounts,
 };
 use hashbrown::{HashMap, HashSet};
-use std::{io, net::IpAddr};
+use std::{hash::Hash, io, net::IpAddr};
 
 /// Names of each kind that are remembered as written; what is beyond is written again.
 const MAX_NAMES: usize = 65_536;
@@ -65,6 +65,14 @@ pub struct Recorder<T, S> {
     limits: Vec<(u32, Limits)>,
     /// The first of the names so far, as frames.
     opening: Vec<Vec<u8>>,
+}
+
+/// Begins anew when there are too many.
+fn remember<T: Eq + Hash>(names: &mut HashSet<T>, name: T) {
+    if names.len() >= MAX_NAMES {
+        names.clear();
+    }
+    names.insert(name);
 }
 
 impl<T: Tape, S> Recorder<T, S> {
@@ -130,10 +138,7 @@ impl<T: Tape, S> Recorder<T, S> {
         if self.processes.contains(process) {
             return;
         }
-        if self.processes.len() >= MAX_NAMES {
-            self.processes.clear();
-        }
-        self.processes.insert(process.clone());
+        remember(&mut self.processes, process.clone());
         let path = self.places.of_owner(process).map(|place| place.path.to_string());
         self.tell(Place::Process { process: process.clone(), path });
     }
@@ -144,10 +149,7 @@ impl<T: Tape, S> Recorder<T, S> {
         }
         // What is not known yet may be known the next time.
         if let Some(place) = self.places.of(id) {
-            if self.cgroups.len() >= MAX_NAMES {
-                self.cgroups.clear();
-            }
-            self.cgroups.insert(id);
+            remember(&mut self.cgroups, id);
             self.tell(Place::Cgroup { id, path: place.path.to_string() });
         }
     }
